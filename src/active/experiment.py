@@ -1,0 +1,102 @@
+"""An experiment's folder: its resolved config, its provenance and its runs. What a run holds is ``utils.records``."""
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from src.config import Config, differences, load_config, to_yaml
+from src.utils.errors import UserError
+from src.utils.files import exclusive, write_atomically
+from src.utils.records import read_rows, write_wide_csv
+
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "torchmetrics", "pydantic")
+
+
+class Experiment:
+    """The folder ``output_dir/<name>`` and the wide CSV ``output_dir/final_runs/<name>.csv``."""
+
+    def __init__(self, config: Config, output_dir: Path) -> None:
+        self.config = config
+        self.folder = output_dir / config.name
+        self.csv = output_dir / "final_runs" / f"{config.name}.csv"
+
+    def run_folder(self, run: int) -> Path:
+        """The folder of run ``run``, counted from 1."""
+        return self.folder / f"run_{run}"
+
+    def lock(self, run: int) -> Path:
+        """The file that the process at work on that run holds locked."""
+        return self.run_folder(run) / "lock"
+
+    def prepare(self, device: torch.device) -> None:
+        """Make the folder, or check that what it holds came from this config; UserError with the differences."""
+        path = self.folder / "config.yaml"
+        if path.exists():
+            changed = differences(load_config(path), self.config)
+            if changed:
+                listed = "\n  ".join(changed)
+                raise UserError(
+                    f"{self.folder} holds an experiment of another config:\n  {listed}\n"
+                    "Give this one another `name`, change the config back, or start anew with --overwrite"
+                )
+        write_atomically(path, to_yaml(self.config).encode())
+        write_atomically(
+            self.folder / "provenance.json", json.dumps(provenance(device), indent=2).encode() + b"\n"
+        )
+
+    def clear(self) -> None:
+        """Remove the experiment for ``--overwrite``; UserError while a process is at work on one of its runs."""
+        with ExitStack() as locks:
+            for lock in self.folder.glob("run_*/lock"):
+                locks.enter_context(exclusive(lock))
+            if self.folder.exists():
+                shutil.rmtree(self.folder)
+            self.csv.unlink(missing_ok=True)
+
+    def write_csv(self) -> None:
+        """Merge the runs that have rounds into the wide CSV."""
+        runs = {
+            run: read_rows(self.run_folder(run))
+            for run in range(1, self.config.runs + 1)
+            if (self.run_folder(run) / "rounds.jsonl").exists()
+        }
+        write_wide_csv(self.csv, runs)
+
+
+def provenance(device: torch.device) -> dict[str, object]:
+    """What a reader needs to judge or repeat the numbers: code, versions, hardware, command."""
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.processor() or platform.machine()
+    )
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "git": {
+            "sha": _git("rev-parse", "HEAD"),
+            "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        },
+        "python": platform.python_version(),
+        "packages": {package: version(package) for package in PACKAGES},
+        "device": {"type": device.type, "name": name, "threads": torch.get_num_threads()},
+        "host": platform.node(),
+    }
+
+
+def _git(*arguments: Sequence[str] | str) -> str | None:
+    """Git's answer about this program's own repository; None outside one."""
+    command = ["git", "-C", str(Path(__file__).parent), *map(str, arguments)]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,110 @@
+"""Deep active learning, whole: train on the labelled set, evaluate, score the pool, label the most uncertain, repeat.
+Each step is a module beside this one; here is only their order."""
+
+from collections.abc import Iterator
+
+from src.active.plan import Plan, mc_passes, queries
+from src.active.pool import Pool
+from src.active.scoring import fit_density, score_pool, subsample
+from src.active.selection import select
+from src.active.task import class_balance, evaluate
+from src.config import Config
+from src.data import DataBundle
+from src.models.build import build_density, build_model
+from src.models.training import fit
+from src.utils.console import RunConsole
+from src.utils.errors import NonFiniteError
+from src.utils.records import Query, RunRecords
+from src.utils.seeding import RoundSeeds
+from src.utils.timing import PhaseTimer
+
+
+def run_rounds(
+    config: Config, plan: Plan, data: DataBundle, records: RunRecords, console: RunConsole
+) -> Iterator[int]:
+    """Run the rounds that ``records`` does not have yet; each is on disk when its number is yielded.
+
+    Every draw comes from (the run's seed, round, purpose), so a run that was killed and resumed gives the records
+    of one that never was. Raises NonFiniteError, with the round, where training or scoring diverges.
+    """
+    pool = take_up_pool(config, data, records)
+    while not records.finished:
+        round_ = len(records.rows)
+        try:
+            run_round(round_, config, plan, data, pool, records, console)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"round {round_ + 1} (seed {records.run_seed}): {error}") from error
+        yield round_
+
+
+def run_round(
+    round_: int,
+    config: Config,
+    plan: Plan,
+    data: DataBundle,
+    pool: Pool,
+    records: RunRecords,
+    console: RunConsole,
+) -> None:
+    """model → fit → evaluate → record → score the pool → select → label."""
+    seeds, passes, training = RoundSeeds(records.run_seed, round_), mc_passes(config), config.training
+    device = data.train.device
+    timer = PhaseTimer(device)
+    labelled, held_out = pool.labelled_indices.to(device), pool.val_indices.to(device)
+
+    with timer.phase("build"):
+        model = build_model(config, plan.input_shape, plan.info.nb_classes, seeds, device)
+        density = build_density(config, seeds)
+    with timer.phase("fit"):
+        history = fit(
+            model, data.train, labelled, held_out, training, config.optimizer, seeds,
+            lambda epoch, train, val: console.epoch(len(labelled), epoch, train, val),
+        )  # fmt: skip
+    with timer.phase("density"):
+        if density is not None:
+            fit_density(density, model, data.train, labelled, held_out)
+    with timer.phase("evaluate"):
+        splits = {
+            "train": evaluate(model, data.train, labelled, passes, seeds),
+            "val": evaluate(model, data.train, held_out, passes, seeds),
+            "test": evaluate(model, data.test, data.test.indices, passes, seeds),
+        }
+    row = {
+        "round": round_,
+        "labelled": len(labelled),
+        "pool": len(pool.pool_indices),
+        **splits,
+        "fit": vars(history),
+        "class_balance": class_balance(data.train.labels_N[labelled], plan.info.nb_classes),
+        "density": density.diagnostics() if density is not None else None,
+    }
+
+    query, last = None, round_ + 1 == len(plan.labels)
+    if not last:
+        with timer.phase("score"):
+            candidates = subsample(pool.pool_indices, training.max_pool_samples, seeds)
+            scores = score_pool(
+                plan.heuristic, model, density, data.train, candidates.to(device), passes, seeds
+            )
+        with timer.phase("select"):
+            chosen = select(
+                scores, queries(config)[round_], training.shuffle_prop, seeds.generator("shuffle")
+            )
+            kept = (candidates, scores) if training.save_scores else (None, None)
+            query = Query(candidates[chosen], scores[chosen], *kept)
+            pool.label(query.indices_Q, round_ + 1)
+    records.commit({**row, "seconds": timer.take()}, query, pool.labelled_in_round_N, finished=last)
+    console.round(records.rows[-1])
+
+
+def take_up_pool(config: Config, data: DataBundle, records: RunRecords) -> Pool:
+    """The pool as the records left it, or its start: the split and the initial labels, drawn with the run's seed."""
+    if records.labelled_in_round_N is not None:
+        return Pool(records.labelled_in_round_N)
+    return Pool.start(
+        data.train.labels_N,
+        config.data.val_size,
+        config.training.initially_labelled,
+        config.training.initially_balanced,
+        RoundSeeds(records.run_seed, 0),
+    )

@@ -1,0 +1,112 @@
+"""What a config comes to before any data is touched: the checks that take a dataset's facts or a model's, and sizes.
+Checks of keys against keys are the config's own."""
+
+from dataclasses import dataclass
+
+from src.active.heuristics import HEURISTICS, Heuristic
+from src.config import Config
+from src.data import DatasetInfo, dataset_info, task_of
+from src.models.build import check_model
+from src.utils.errors import UserError
+
+ENTRY_SCRIPTS = {
+    "classification": "active_learning_classification.py",
+    "segmentation": "active_learning_segmentation.py",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a config comes to, known without data: the dataset's facts, the acquisition, sizes and budgets."""
+
+    info: DatasetInfo
+    heuristic: Heuristic
+    parameters: int
+    labels: list[int]
+    """Labelled inputs in each round."""
+    train_size: int
+    val_size: int
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, rows, columns."""
+        return self.info.channels, self.info.rows, self.info.cols
+
+
+def make_plan(config: Config, task: str | None = None) -> Plan:
+    """Check everything that can be checked without data; UserError names the key, and its line where known.
+
+    ``task`` is the one that the entry script is for; None takes the dataset's.
+    """
+    _check_task(config, task)
+    info = dataset_info(config)
+    heuristic = check_heuristic(config)
+    parameters = check_model(config, (info.channels, info.rows, info.cols), info.nb_classes)
+    val_size = round(info.train_size * config.data.val_size)
+    train_size = info.train_size - val_size
+    if not val_size or not train_size:
+        raise config.error("data.val_size", f"of {info.train_size} inputs leaves {val_size} for validation")
+    if config.training.initially_labelled > train_size:
+        raise config.error(
+            "training.initially_labelled",
+            f"{config.training.initially_labelled} exceeds the {train_size} inputs that {info.name} has left "
+            f"after data.val_size {config.data.val_size}",
+        )
+    return Plan(info, heuristic, parameters, budget(config, train_size), train_size, val_size)
+
+
+def queries(config: Config) -> list[int]:
+    """Labels asked for after each round but the last."""
+    labels = config.training.ndata_to_label
+    count = config.training.iterations - 1
+    return [labels] * count if isinstance(labels, int) else list(labels[:count])
+
+
+def budget(config: Config, train_size: int) -> list[int]:
+    """Labelled inputs in each round; rounds end once all of ``train_size`` are labelled."""
+    labels = [config.training.initially_labelled]
+    for count in queries(config):
+        if labels[-1] == train_size:
+            break
+        labels.append(min(train_size, labels[-1] + count))
+    return labels
+
+
+def check_heuristic(config: Config) -> Heuristic:
+    """The config's heuristic, if the model can feed it; UserError at its line otherwise."""
+    key, name, model = "training.heuristic", config.training.heuristic, config.model
+    try:
+        heuristic = HEURISTICS.get(name)
+    except UserError as error:
+        raise config.error(key, str(error)) from None
+    if heuristic.consumes == "surprise" and model.name != "mir":
+        raise config.error(
+            key,
+            f"'{name}' scores by a density head, and model.name '{model.name}' has none; "
+            "use model.name MIR or another heuristic",
+        )
+    if heuristic.consumes == "surprise" and model.ensemble > 1:
+        raise config.error(key, f"'{name}' reads one network's features; set model.ensemble to 1")
+    if heuristic.consumes == "members" and max(model.ensemble, mc_passes(config)) < 2:
+        raise config.error(
+            key,
+            f"'{name}' measures disagreement and needs members; set model.ensemble ≥ 2, "
+            "or model.mc_dropout with model.mc_iterations ≥ 2",
+        )
+    return heuristic
+
+
+def mc_passes(config: Config) -> int:
+    """Monte-Carlo dropout passes at inference; 1 means a deterministic network."""
+    return config.model.mc_iterations if config.model.mc_dropout else 1
+
+
+def _check_task(config: Config, task: str | None) -> None:
+    try:
+        own = task_of(config.data.dataset)
+    except UserError as error:
+        raise config.error("data.dataset", str(error)) from None
+    if task is not None and own != task:
+        raise config.error(
+            "data.dataset", f"'{config.data.dataset}' is for {own}; run {ENTRY_SCRIPTS[own]} on this config"
+        )

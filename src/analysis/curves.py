@@ -1,0 +1,166 @@
+"""Learning curves as figures: one experiment's runs, or several methods beside published results.
+
+Reads finished or running experiments only. The committed figure and table come from, for instance:
+
+    python3 -m src.analysis.curves 'mnist_*' --reference thesis_mnist.csv --out experiment_outputs/figures
+"""
+
+import argparse
+import csv
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
+
+from src.analysis.rounds import METHODS, Curve, read_experiment, read_reference, read_wide_csv
+from src.analysis.tables import PERCENT_METRICS, method_table
+from src.utils.errors import UserError
+
+# Told apart by shape as well as by colour.
+MARKERS = "osD^vPX<>*"
+
+
+def plot_learning_curve(experiment_dir: Path, metric: str = "accuracy") -> Path:
+    """Draw an experiment's test `metric` against labels: a thin line per run, and their mean.
+
+    Writes learning_curve.png and its numbers as learning_curve.csv (labels, mean, sample standard deviation, each
+    run; accuracies as fractions) into `experiment_dir`, and returns the picture's path. UserError where no run
+    has finished a round, or the metric is not among the records.
+    """
+    runs, curve = read_experiment(experiment_dir, metric)
+    scale = 100 if metric in PERCENT_METRICS else 1
+    figure, axes = _axes("linear")
+    for run, values_R in zip(runs, curve.values_K_R, strict=True):
+        style = {"color": "tab:blue", "alpha": 0.45, "linewidth": 0.9} if len(runs) > 1 else {}
+        axes.plot(curve.labels_R, scale * values_R, marker=".", label=run.replace("_", " "), **style)
+    if len(runs) > 1:
+        axes.plot(curve.labels_R, scale * curve.mean_R, color="black", linewidth=2, label="mean")
+        axes.legend()
+    axes.set(title=experiment_dir.resolve().name, ylabel=f"test {metric}" + (" (%)" if scale == 100 else ""))
+    path = experiment_dir / "learning_curve.png"
+    _save(figure, path)
+    _write_csv(path.with_suffix(".csv"), runs, curve)
+    return path
+
+
+def plot_methods(
+    csv_paths: Mapping[str, Path], out: Path, reference: Path | None = None, log_x: bool = True
+) -> Path:
+    """Draw the test accuracy of several methods in one figure: mean ± sample standard deviation over runs.
+
+    `csv_paths` maps the legend's names to wide CSVs, whose file names say which published curve of
+    `reference` (see `read_reference`) is drawn dashed beside each. Writes `out`, a PNG, and returns it.
+    """
+    published = read_reference(reference) if reference else {}
+    figure, axes = _axes("log" if log_x else "linear")
+    for number, (label, path) in enumerate(csv_paths.items()):
+        curve = read_wide_csv(path)
+        mean_R, std_R = 100 * curve.mean_R, 100 * curve.std_R
+        color, marker = f"C{number % 10}", MARKERS[number % len(MARKERS)]
+        axes.plot(curve.labels_R, mean_R, color=color, marker=marker, markersize=4, label=label)
+        axes.fill_between(
+            curve.labels_R, mean_R - std_R, mean_R + std_R, color=color, alpha=0.15, linewidth=0
+        )
+        if path.stem in published:
+            labels, accuracies = zip(*sorted(published[path.stem].items()), strict=True)
+            axes.plot(labels, 100 * np.array(accuracies), color=color, linestyle="--", linewidth=0.9)
+    if published:
+        axes.plot([], [], color="grey", linestyle="--", linewidth=0.9, label="as published")
+    axes.set(ylabel="test accuracy (%)")
+    axes.legend()
+    _save(figure, out)
+    return out
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write figure and table for the experiments that match a pattern; the exit status, 2 for bad input."""
+    parser = argparse.ArgumentParser(
+        prog="python3 -m src.analysis.curves",
+        description="Several methods' learning curves in one figure (PNG) and one table (Markdown).",
+    )
+    parser.add_argument("pattern", help="experiment names, with * for any text; quote it: 'mnist_*'")
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path("experiment_outputs/final_runs"),
+        help="where the experiments' wide CSVs are (default: %(default)s)",
+    )
+    parser.add_argument("--reference", type=Path, help="a CSV of published results to compare with")
+    parser.add_argument("--out", type=Path, default=Path("."), help="folder to write into (default: here)")
+    parser.add_argument(
+        "--linear", action="store_true", help="number of labels on a linear axis, not a log one"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        for path in _figure_and_table(options):
+            print(f"wrote {path}")
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _figure_and_table(options: argparse.Namespace) -> tuple[Path, Path]:
+    experiments = {path.stem: path for path in options.runs.glob(f"{options.pattern}.csv")}
+    if not experiments:
+        raise UserError(f"no {options.pattern}.csv in {options.runs}; --runs names another folder")
+    names = method_names(experiments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    stem = options.pattern.replace("*", "").strip("_") or "methods"
+    figure, table = options.out / f"{stem}.png", options.out / f"{stem}.md"
+    paths = {name: experiments[experiment] for experiment, name in names.items()}
+    plot_methods(paths, figure, options.reference, log_x=not options.linear)
+    curves = {experiment: read_wide_csv(experiments[experiment]) for experiment in names}
+    published = read_reference(options.reference) if options.reference else {}
+    table.write_text(method_table(curves, names, published), encoding="utf-8")
+    return figure, table
+
+
+def method_names(experiments: Iterable[str]) -> dict[str, str]:
+    """What to call each experiment: the method that its name ends in, or its own name if that says more.
+
+    It does where METHODS has no such ending, or two experiments share one. Ordered as METHODS, others last.
+    """
+    endings = {name: next((e for e in METHODS if name.endswith(f"_{e}")), None) for name in experiments}
+    order = [*METHODS, None]
+    ordered = sorted(endings, key=lambda name: (order.index(endings[name]), name))
+    methods = [endings[name] for name in ordered]
+    return {
+        name: METHODS[method] if method and methods.count(method) == 1 else name
+        for name, method in zip(ordered, methods, strict=True)
+    }
+
+
+def _axes(scale: str) -> tuple[Figure, Axes]:
+    # A Figure of its own, not pyplot's: no global state, no window, no display needed.
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot(xlabel="labels", xscale=scale)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _save(figure: Figure, path: Path) -> None:
+    beside = path.with_name(f".{path.name}")
+    figure.savefig(beside, format="png", dpi=150)
+    os.replace(beside, path)
+
+
+def _write_csv(path: Path, runs: Sequence[str], curve: Curve) -> None:
+    beside = path.with_name(f".{path.name}")
+    with beside.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["labels", "mean", "std", *runs])
+        for count, *values in zip(curve.labels_R, curve.mean_R, curve.std_R, *curve.values_K_R, strict=True):
+            writer.writerow([int(count), *("" if np.isnan(value) else float(value) for value in values)])
+    os.replace(beside, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

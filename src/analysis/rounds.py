@@ -1,0 +1,144 @@
+"""What finished and running experiments left on disk, read into arrays. Tables and figures live elsewhere.
+
+Accuracies are fractions here, as on disk; only what a person reads is in percent.
+"""
+
+import csv
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.utils.errors import UserError
+
+Row = dict[str, Any]
+
+# The ending of an experiment's name after `<dataset>_`, and what the thesis calls the method.
+METHODS = {
+    "random": "Random",
+    "softmax": "Softmax entropy",
+    "mcd": "MC-dropout entropy",
+    "de": "Ensemble (3) entropy",
+    "hu": "HU",
+    "hu_greedy_l2": "HU greedy L2",
+    "knn": "HU-KDE",
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A metric against the number of labels, for K runs; NaN where a run has no such round (yet)."""
+
+    labels_R: NDArray[np.int64]
+    values_K_R: NDArray[np.float64]
+
+    @property
+    def mean_R(self) -> NDArray[np.float64]:
+        """Mean over the runs that have the round."""
+        return np.nansum(self.values_K_R, axis=0) / self._runs_R
+
+    @property
+    def std_R(self) -> NDArray[np.float64]:
+        """Sample standard deviation (n − 1) over the runs that have the round; NaN where only one has."""
+        squares_R = np.nansum((self.values_K_R - self.mean_R) ** 2, axis=0)
+        return np.sqrt(squares_R / np.where(self._runs_R > 1, self._runs_R - 1, np.nan))
+
+    @property
+    def _runs_R(self) -> NDArray[np.int64]:
+        return np.isfinite(self.values_K_R).sum(axis=0)
+
+
+def read_rounds(run_dir: Path) -> list[Row]:
+    """The rows of a run's rounds.jsonl, one a round. UserError if it is missing or a line is not JSON."""
+    path = run_dir / "rounds.jsonl"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; has the run finished a round?") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}:{number}: not a JSON record ({error}); restore the file") from error
+    return rows
+
+
+def read_experiment(experiment_dir: Path, metric: str) -> tuple[list[str], Curve]:
+    """An experiment's runs, by name, and their test `metric`. UserError where no run has finished a round."""
+    records = sorted(experiment_dir.glob("run_*/rounds.jsonl"), key=lambda path: int(path.parent.name[4:]))
+    runs = {path.parent.name: _by_labels(read_rounds(path.parent), metric, path) for path in records}
+    labels = sorted({count for run in runs.values() for count in run})
+    if not labels:
+        raise UserError(f"{experiment_dir}: no finished rounds (run_<k>/rounds.jsonl) to draw")
+    values_K_R = np.array([[run.get(count, np.nan) for count in labels] for run in runs.values()])
+    return list(runs), Curve(np.array(labels), values_K_R)
+
+
+def _by_labels(rows: list[Row], metric: str, path: Path) -> dict[int, float]:
+    try:
+        return {row["labelled"]: float(row["test"][metric]) for row in rows}
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: its rows have no single number for the test metric {metric!r}") from error
+
+
+def read_wide_csv(path: Path, column: str = "test_accuracy") -> Curve:
+    """`column` of every run in a wide CSV: index `samples`, columns `<column>_run<k>`, empty cells for no round.
+
+    UserError if the file is missing, has other columns, or holds something that is no number.
+    """
+    header, *rows = _read_csv(path)
+    runs = [place for place, name in enumerate(header) if re.fullmatch(rf"{re.escape(column)}_run\d+", name)]
+    if header[0] != "samples" or not runs:
+        raise UserError(f"{path}: expected the columns samples, {column}_run1, …; it has {', '.join(header)}")
+    labels, values_R_K = [], []
+    for number, row in enumerate(rows, start=2):
+        try:
+            values = [float(row[place] or "nan") for place in runs]
+            count = int(row[0])
+        except (ValueError, IndexError) as error:
+            raise UserError(f"{path}:{number}: a cell is missing or no number ({error})") from error
+        if np.isfinite(values).any():
+            labels.append(count)
+            values_R_K.append(values)
+    if not labels:
+        raise UserError(f"{path}: no round has a {column}")
+    return Curve(np.array(labels), np.array(values_R_K).T)
+
+
+def read_reference(path: Path) -> dict[str, dict[int, float]]:
+    """Published mean test accuracies (percent on disk, fractions here): experiment name → labels → accuracy.
+
+    The CSV's columns are dataset, method, labels, test_accuracy_mean; methods outside METHODS are left out.
+    """
+    header, *rows = _read_csv(path)
+    endings = {method: ending for ending, method in METHODS.items()}
+    reference: dict[str, dict[int, float]] = {}
+    for number, cells in enumerate(rows, start=2):
+        row = dict(zip(header, cells, strict=False))
+        try:
+            if row["method"] in endings:
+                name = f"{row['dataset']}_{endings[row['method']]}"
+                accuracy = float(row["test_accuracy_mean"]) / 100
+                reference.setdefault(name, {})[int(row["labels"])] = accuracy
+        except (KeyError, ValueError) as error:
+            raise UserError(
+                f"{path}:{number}: expected dataset, method, labels, test_accuracy_mean; {error} is amiss"
+            ) from error
+    return reference
+
+
+def _read_csv(path: Path) -> list[list[str]]:
+    """Header and rows of a CSV, blank lines left out."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    if not rows:
+        raise UserError(f"{path}: the file is empty")
+    return rows

@@ -1,0 +1,60 @@
+"""Tables for people: one run's rounds as plain text, several methods beside published numbers as Markdown."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from src.analysis.rounds import Curve, Row
+
+# These are fractions on disk and read in percent; other metrics (nats, for instance) are shown as they are.
+PERCENT_METRICS = ("accuracy", "miou")
+
+
+def round_table(rows: Sequence[Row], metric: str = "accuracy") -> str:
+    """One line a round of a run: labels, `metric` on the three splits, test NLL (nats), test ECE, seconds."""
+    parts = ("train", "val", "test")
+    titles = ["round", "labels", *(f"{part} {metric}" for part in parts), "test NLL", "test ECE", "seconds"]
+    lines = [titles]
+    for row in rows:
+        values = [row[part][metric] for part in parts]
+        lines.append(
+            [
+                str(row["round"]),
+                str(row["labelled"]),
+                *(f"{value:.2%}" if metric in PERCENT_METRICS else f"{value:.4f}" for value in values),
+                f"{row['test']['nll']:.4f}",
+                f"{row['test']['ece']:.4f}",
+                f"{sum(row['seconds'].values()):.1f}",
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
+    )
+
+
+def method_table(
+    curves: Mapping[str, Curve], labels: Mapping[str, str], reference: Mapping[str, Mapping[int, float]]
+) -> str:
+    """Test accuracy in percent as a Markdown table: a row for each label count, a column for each method.
+
+    All are keyed by experiment; `labels` heads its column. Under ours (mean ± sample standard deviation over
+    runs) stand the published mean at the same number of labels, if any, and how far ours is from it.
+    """
+    counts = sorted({int(count) for curve in curves.values() for count in curve.labels_R})
+    lines = [["labels", *(labels[name] for name in curves)], ["---:"] * (1 + len(curves))]
+    for count in counts:
+        cells = [_cell(curve, count, reference.get(name, {}).get(count)) for name, curve in curves.items()]
+        lines.append([f"{count:,}", *cells])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(curve: Curve, count: int, published: float | None) -> str:
+    at = np.flatnonzero(curve.labels_R == count)
+    if not at.size:
+        return "–"
+    mean, std = 100 * curve.mean_R[at[0]], 100 * curve.std_R[at[0]]
+    ours = f"{mean:.2f}" + (f" ± {std:.2f}" if np.isfinite(std) else "")
+    if published is None:
+        return ours
+    return f"{ours}<br>{100 * published:.2f} ({mean - 100 * published:+.2f})"

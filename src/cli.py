@@ -1,0 +1,142 @@
+"""The command line that both entry scripts share: read the config, check it, run it, show where the results are."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from src.active.experiment import Experiment
+from src.active.loop import run_rounds
+from src.active.plan import Plan, make_plan, mc_passes
+from src.analysis.curves import plot_learning_curve
+from src.analysis.tables import round_table
+from src.config import Config, load_config
+from src.data import DataBundle, Task, availability, load_dataset
+from src.utils.console import RunConsole
+from src.utils.errors import UserError
+from src.utils.files import exclusive
+from src.utils.records import RunRecords
+from src.utils.seeding import make_deterministic
+
+
+def main(task: Task | None = None, arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status; ``task`` None takes the dataset's own."""
+    options = parse(arguments)
+    try:
+        run(options, task)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; finished rounds are kept: the same command goes on from there", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options of the command line; argparse exits with status 2 where they are wrong."""
+    parser = argparse.ArgumentParser(
+        description="Deep active learning from a YAML config.", allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("--config_path", type=Path, default=Path("config.yaml"), help="the experiment (default: %(default)s)")
+    add("--set", action="append", default=[], metavar="KEY.SUB=VALUE", help="override one key; repeatable")
+    add("--run", type=int, metavar="K", help="only run K, counted from 1")
+    add("--check", action="store_true", help="say what would be done, train nothing")
+    add("--overwrite", action="store_true", help="remove the experiment's earlier results and start anew")
+    add("--device", help="cpu, cuda, cuda:1 … (default: cuda where there is one)")
+    add("--output_dir", type=Path, default=Path("experiment_outputs"), help="default: %(default)s")
+    return parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace, task: Task | None) -> None:
+    """Check, then run what is not finished; UserError for anything that the user can mend."""
+    config = load_config(options.config_path, options.set)
+    plan = make_plan(config, task)
+    device = choose_device(options.device)
+    runs = range(1, config.runs + 1) if options.run is None else [options.run]
+    if not 1 <= runs[0] <= config.runs:
+        raise UserError(f"--run {options.run}: the config has runs 1 to {config.runs}")
+    if options.check:
+        print(describe(config, plan, device))
+        return
+    make_deterministic()
+    experiment = Experiment(config, options.output_dir)
+    if options.overwrite:
+        experiment.clear()
+    experiment.prepare(device)
+    data: DataBundle | None = None
+    for number in runs:
+        with exclusive(experiment.lock(number)):
+            records = RunRecords(experiment.run_folder(number), config.random_state[number - 1])
+            if records.finished:
+                print(f"run {number}/{config.runs} of {config.name} is finished; --overwrite starts it anew")
+            else:
+                data = data or load_dataset(config, device)
+                run_one(config, plan, data, records, number, experiment)
+    print(f"\n{config.name}, run {number}\n{round_table(records.rows)}\n")
+    if config.save_df:
+        print(f"curves   {experiment.csv}")
+    print(f"records  {experiment.folder}")
+    print(f"plot     {plot_learning_curve(experiment.folder)}")
+
+
+def run_one(
+    config: Config, plan: Plan, data: DataBundle, records: RunRecords, number: int, experiment: Experiment
+) -> None:
+    """Run one run to its end."""
+    done, verbose = len(records.rows), config.training.verbose
+    with RunConsole(number, config.runs, len(plan.labels), done, verbose) as console:
+        for _ in run_rounds(config, plan, data, records, console):
+            if config.save_df:
+                experiment.write_csv()
+            if config.save_plot:
+                plot_learning_curve(experiment.folder)
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device of that name, or the best there is; UserError where torch cannot use it."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        raise UserError(
+            f"--device {name}: not usable here ({reason}); choices: {', '.join(['cpu', *gpus])}"
+        ) from None
+    return device
+
+
+def describe(config: Config, plan: Plan, device: torch.device) -> str:
+    """The plan of an experiment for ``--check``."""
+    info, training, model = plan.info, config.training, config.model
+    members = f", {model.ensemble} members" if model.ensemble > 1 else ""
+    if mc_passes(config) > 1:
+        members = f", {mc_passes(config)} Monte-Carlo passes"
+    density = f", density {model.mir_configs.density_model}" if model.name == "mir" else ""
+    images = (info.train_size + info.test_size) * info.channels * info.rows * info.cols
+    # Weights, gradients, best copy and Adam's two moments, in float32.
+    memory = images + 5 * 4 * plan.parameters
+    return "\n".join(
+        [
+            f"{config.name}: the config is good",
+            f"  data       {info.name}, {info.channels}×{info.rows}×{info.cols}, {info.nb_classes} classes: "
+            f"{plan.train_size} to train on, {plan.val_size} for validation, {info.test_size} for testing",
+            f"             {availability(config)}",
+            f"  model      {model.name}, {plan.parameters:,} parameters{members}{density}",
+            f"  query      {training.heuristic}, shuffle_prop {training.shuffle_prop:g}",
+            f"  rounds     {len(plan.labels)}, labels {', '.join(map(str, plan.labels))}",
+            f"  runs       {config.runs}, seeds {', '.join(map(str, config.random_state[: config.runs]))}",
+            f"  memory     about {memory / 2**20:.0f} MiB for images and weights, beside torch itself",
+            f"  device     {device}",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+"""What every density head promises, and the registry that holds them. The estimators are one file each beside this one."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torch import Tensor
+
+from src.utils.registry import Registry
+
+
+class DensityHead(Protocol):
+    """A density over hidden features, fitted anew each round; improbable features are surprising ones."""
+
+    def fit(
+        self, features_N_D: Tensor, labels_N: Tensor, val_features_M_D: Tensor, val_labels_M: Tensor
+    ) -> None:
+        """Fit on labelled features; validation features only choose hyperparameters and are never scored against themselves."""
+
+    def surprise(self, features_N_D: Tensor) -> Tensor:
+        """surprise_N in float64, higher = less probable; independent of how rows are split into calls."""
+        ...
+
+    def diagnostics(self) -> dict[str, object]:
+        """What the last fit decided and how well it held, in JSON's types, small enough for one row a round."""
+        ...
+
+
+DENSITY_HEADS: Registry[Callable[..., DensityHead]] = Registry("density model", planned=("gmm_seg", "kde"))

@@ -1,0 +1,94 @@
+"""HU-KDE: surprise as the mean distance to the nearest labelled features of the class that they vote for. How
+neighbours are found is the next file's business."""
+
+import torch
+from torch import Tensor
+
+from src.models.density.base import DENSITY_HEADS
+from src.models.density.neighbours import NeighbourIndex, norm_order
+from src.utils.errors import UserError
+
+WEIGHTS = ("uniform", "distance")
+
+
+@DENSITY_HEADS.register("knn")
+class KNN:
+    """The nearest labelled features vote, and surprise is the mean distance to those of the class that wins.
+
+    ``weights``: a neighbour's vote counts 1 (uniform) or 1/distance (distance; where neighbours coincide with
+    the query, only they vote). On a tie the smallest label wins. ``metric``: euclidean, cosine (1 − cos, which
+    is 1 beside a zero vector), manhattan or chebyshev. ``max_samples`` labelled features of each class are
+    kept, drawn with ``seed``; −1 keeps all. Where fewer than ``neighbours`` are labelled, all are neighbours.
+    """
+
+    def __init__(
+        self,
+        neighbours: int = 5,
+        weights: str = "distance",
+        metric: str = "euclidean",
+        max_samples: int = 5000,
+        seed: int = 0,
+    ) -> None:
+        if neighbours < 1:
+            raise UserError(f"knn_neighbours {neighbours}: at least one neighbour has to vote")
+        if weights.lower() not in WEIGHTS:
+            raise UserError(f"unknown knn_weights {weights!r}; choices: {', '.join(WEIGHTS)}")
+        if max_samples != -1 and max_samples < 1:
+            raise UserError(f"max_samples {max_samples}: keep at least 1 sample per class, or -1 for all")
+        norm_order(metric.lower())
+        self.neighbours = neighbours
+        self.weights = weights.lower()
+        self.metric = metric.lower()
+        self.max_samples = max_samples
+        self.seed = seed
+
+    @torch.no_grad()
+    def fit(
+        self, features_N_D: Tensor, labels_N: Tensor, val_features_M_D: Tensor, val_labels_M: Tensor
+    ) -> None:
+        """Keep the bank of labelled features; nothing is learnt from validation. UserError on an empty bank."""
+        if len(labels_N) == 0:
+            raise UserError("no sample is labelled, so that nothing has a neighbour: label at least one")
+        kept = self._draw(labels_N)
+        self._labels_C, self._classes_B = labels_N[kept].unique(return_inverse=True)
+        self._index = NeighbourIndex(features_N_D[kept], self.metric, self.neighbours)
+
+    def _draw(self, labels_N: Tensor) -> Tensor:
+        """Positions of the bank, ascending; drawn on the CPU, so that every device has the same bank."""
+        generator = torch.Generator().manual_seed(self.seed)
+        labels, kept = labels_N.cpu(), []
+        for label in labels.unique():
+            positions = (labels == label).nonzero().flatten()
+            if self.max_samples != -1 and len(positions) > self.max_samples:
+                positions = positions[torch.randperm(len(positions), generator=generator)[: self.max_samples]]
+            kept.append(positions)
+        return torch.cat(kept).sort().values.to(labels_N.device)
+
+    def vote(self, distances_N_K: Tensor, rows_N_K: Tensor) -> Tensor:
+        """class_N, a position in the ascending labels of the bank."""
+        if self.weights == "uniform":
+            weights_N_K = torch.ones_like(distances_N_K)
+        else:
+            coincides_N_K = distances_N_K == 0
+            weights_N_K = torch.where(
+                coincides_N_K.any(dim=1, keepdim=True), coincides_N_K.double(), 1 / distances_N_K
+            )
+        one_hot_N_K_C = torch.nn.functional.one_hot(self._classes_B[rows_N_K], len(self._labels_C))
+        return (weights_N_K[:, :, None] * one_hot_N_K_C).sum(dim=1).argmax(dim=1)
+
+    @torch.no_grad()
+    def neighbourhood(self, features_N_D: Tensor) -> tuple[Tensor, Tensor]:
+        """surprise_N, in the metric's units, and the label_N that the neighbours vote for."""
+        distances_N_K, rows_N_K = self._index(features_N_D)
+        class_N = self.vote(distances_N_K, rows_N_K)
+        agrees_N_K = self._classes_B[rows_N_K] == class_N[:, None]
+        mean_N = (distances_N_K * agrees_N_K).sum(dim=1) / agrees_N_K.sum(dim=1)
+        return mean_N, self._labels_C[class_N]
+
+    def surprise(self, features_N_D: Tensor) -> Tensor:
+        """surprise_N, the mean distance to the neighbours of the class voted for, in float64."""
+        return self.neighbourhood(features_N_D)[0]
+
+    def diagnostics(self) -> dict[str, object]:
+        """``bank_per_class``: how many labelled features of each class, by ascending label, may be neighbours."""
+        return {"bank_per_class": self._classes_B.bincount(minlength=len(self._labels_C)).tolist()}

@@ -1,0 +1,79 @@
+"""A density head behind the maps of its features that the config asks for. Which head it is does not matter here."""
+
+import torch
+from torch import Tensor
+
+from src.models.density.base import DensityHead
+from src.models.density.transforms import Projection, fit_pca, l2_normalize
+from src.utils.errors import NonFiniteError, UserError
+
+
+class DensityModel:
+    """L2 normalisation, then a fixed PCA fitted on the training features, then ``head``; itself a DensityHead.
+
+    ``dim_reduction`` is the number of principal axes kept, −1 for no PCA. Fewer are kept where the training
+    features span fewer dimensions, as in early rounds; ``diagnostics`` then says how many.
+    """
+
+    def __init__(self, head: DensityHead, normalize: bool, dim_reduction: int) -> None:
+        if dim_reduction != -1 and dim_reduction < 1:
+            raise UserError(
+                f"dim_reduction {dim_reduction}: the number of dimensions kept is at least 1, or -1 for no reduction"
+            )
+        self.head = head
+        self.normalize = normalize
+        self.dim_reduction = dim_reduction
+        self._projection: Projection | None = None
+
+    @torch.no_grad()
+    def fit(
+        self, features_N_D: Tensor, labels_N: Tensor, val_features_M_D: Tensor, val_labels_M: Tensor
+    ) -> None:
+        """Fit the PCA and the head. NonFiniteError names the rows that hold NaN or infinity; UserError where
+        dim_reduction exceeds D."""
+        self._projection = None
+        features_N_D = self._transform(features_N_D, "training features")
+        val_features_M_D = self._transform(val_features_M_D, "validation features")
+        if self.dim_reduction != -1:
+            if self.dim_reduction > features_N_D.shape[1]:
+                raise UserError(
+                    f"dim_reduction {self.dim_reduction} exceeds the {features_N_D.shape[1]} hidden features; "
+                    "lower it, or set it to -1 for no reduction"
+                )
+            projection = fit_pca(features_N_D).leading(self.dim_reduction)
+            features_N_D = _project(projection, features_N_D)
+            val_features_M_D = _project(projection, val_features_M_D)
+            self._projection = projection
+        self.head.fit(features_N_D, labels_N, val_features_M_D, val_labels_M)
+
+    @torch.no_grad()
+    def surprise(self, features_N_D: Tensor) -> Tensor:
+        """surprise_N of the head; NonFiniteError names the rows that hold NaN or infinity."""
+        return self.head.surprise(self._transform(features_N_D, "features"))
+
+    def diagnostics(self) -> dict[str, object]:
+        """The head's, with ``dim_reduction`` as it came out where there is one."""
+        if self._projection is None:
+            return self.head.diagnostics()
+        return {"dim_reduction": self._projection.axes_D_K.shape[1], **self.head.diagnostics()}
+
+    def _transform(self, features_N_D: Tensor, what: str) -> Tensor:
+        _refuse_non_finite(features_N_D, what)
+        if self.normalize:
+            features_N_D = l2_normalize(features_N_D)
+        return features_N_D if self._projection is None else _project(self._projection, features_N_D)
+
+
+def _project(projection: Projection, features_N_D: Tensor) -> Tensor:
+    """In the features' own dtype, which is how a head knows at what precision it may work."""
+    return projection(features_N_D).to(features_N_D.dtype)
+
+
+def _refuse_non_finite(features_N_D: Tensor, what: str) -> None:
+    bad = (~features_N_D.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if bad:
+        shown = ", ".join(map(str, bad[:10])) + (", …" if len(bad) > 10 else "")
+        raise NonFiniteError(
+            f"{len(bad)} of {len(features_N_D)} rows of the {what} hold NaN or infinity (rows {shown}, from 0): "
+            "the network has diverged; lower optimizer.lr or look at these inputs"
+        )

@@ -1,0 +1,53 @@
+"""What every classifier is to the rest of the program: features, logits and a training loss, for M members at once.
+Architectures are one file each beside this one."""
+
+from abc import ABC, abstractmethod
+from copy import deepcopy
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Network(nn.Module, ABC):
+    """M members of one architecture, with a leading member axis on inputs, features and logits.
+
+    A plain network is M = 1. Every parameter has the member axis first.
+    """
+
+    feature_dims: int
+
+    @property
+    def members(self) -> int:
+        return len(next(self.parameters()))
+
+    @abstractmethod
+    def encode(self, inputs_M_N_S: Tensor) -> Tensor:
+        """Hidden features_M_N_D of inputs of any shape S."""
+
+    @abstractmethod
+    def classify(self, features_M_N_D: Tensor) -> Tensor:
+        """logits_M_N_C of hidden features."""
+
+    def loss(self, inputs_M_N_S: Tensor, labels_M_N: Tensor, epoch: int | None = None) -> Tensor:
+        """loss_M: each member's training objective, a mean over its batch; cross-entropy unless overridden.
+
+        ``epoch`` counts from 0 for objectives that change during training; None means as after training.
+        """
+        return cross_entropy(self.classify(self.encode(inputs_M_N_S)), labels_M_N)
+
+    def forward(self, inputs_M_N_S: Tensor) -> Tensor:
+        return self.classify(self.encode(inputs_M_N_S))
+
+    def split(self) -> list["Network"]:
+        """The members as networks of one member each, sharing this one's storage: training them trains this."""
+        parts = [deepcopy(self) for _ in range(self.members)]
+        for name, parameter in self.named_parameters():
+            for member, part in enumerate(parts):
+                part.get_parameter(name).data = parameter.data[member : member + 1]
+        return parts
+
+
+def cross_entropy(logits_M_N_C: Tensor, labels_M_N: Tensor) -> Tensor:
+    """loss_M in nats: the mean over each member's batch."""
+    losses = F.cross_entropy(logits_M_N_C.flatten(0, 1), labels_M_N.flatten(), reduction="none")
+    return losses.view(labels_M_N.shape).mean(1)

@@ -1,0 +1,83 @@
+"""A fitted network over many inputs: features, log-probabilities and losses, streamed in batches.
+What is made of a batch (a score, a metric) is the caller's; nothing of the size of a pool is kept here."""
+
+import math
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from src.models.network import Network
+from src.utils.errors import NonFiniteError
+
+# Inputs of a batch in bytes: few enough to stay in a CPU's cache, many enough to fill a GPU.
+BATCH_BYTES = {"cpu": 2**22, "cuda": 2**27}
+
+
+class Source(Protocol):
+    """Where inputs come from: a split of a dataset, whose order is fixed."""
+
+    labels_N: Tensor
+
+    def inputs(self, indices_B: Tensor) -> Tensor:
+        """inputs_B_S in float32 for these dataset indices."""
+        ...
+
+
+def batches(source: Source, indices_N: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """(indices_B, inputs_1_B_S), in order, in batches sized for the device."""
+    if not len(indices_N):
+        return
+    one = source.inputs(indices_N[:1])
+    size = max(1, BATCH_BYTES.get(one.device.type, BATCH_BYTES["cpu"]) // (4 * one.numel()))
+    for indices_B in indices_N.split(size):
+        yield indices_B, source.inputs(indices_B)[None]
+
+
+@torch.no_grad()
+def mean_loss(model: Network, source: Source, indices_N: Tensor) -> Tensor:
+    """loss_M: each member's training objective over all these inputs, in evaluation mode."""
+    model.eval()
+    total_M = torch.zeros(model.members, dtype=torch.float64, device=source.labels_N.device)
+    for indices_B, inputs_1_B_S in batches(source, indices_N):
+        inputs_M_B_S = inputs_1_B_S.expand(model.members, *inputs_1_B_S.shape[1:])
+        labels_M_B = source.labels_N.index_select(0, indices_B).expand(model.members, -1)
+        total_M += model.loss(inputs_M_B_S, labels_M_B).double() * len(indices_B)
+    return total_M / len(indices_N)
+
+
+@torch.no_grad()
+def features(model: Network, source: Source, indices_N: Tensor) -> Tensor:
+    """features_N_D of a one-member network, in evaluation mode without Monte-Carlo masks."""
+    model.eval()
+    return torch.cat([model.encode(inputs)[0] for _, inputs in batches(source, indices_N)])
+
+
+def refuse_non_finite(values_B: Tensor, indices_B: Tensor, what: str) -> None:
+    """NonFiniteError naming the dataset indices whose values (or rows of values) hold NaN or infinity."""
+    bad_B = ~values_B.isfinite().flatten(1).all(1) if values_B.ndim > 1 else ~values_B.isfinite()
+    if bad_B.any():
+        bad = indices_B[bad_B].tolist()
+        shown = ", ".join(map(str, bad[:10])) + (", …" if len(bad) > 10 else "")
+        raise NonFiniteError(f"{what} of {len(bad)} inputs became NaN or infinite (dataset indices {shown})")
+
+
+@torch.no_grad()
+def member_log_probs(model: Network, inputs_1_B_S: Tensor) -> Tensor:
+    """log_probs_B_K_C under each member: the ensemble's, or the Monte-Carlo passes that the model was set to."""
+    logits_K_B_C = model(inputs_1_B_S.expand(model.members, *inputs_1_B_S.shape[1:]))
+    return logits_K_B_C.log_softmax(-1).transpose(0, 1)
+
+
+def predictive_log_probs(log_probs_N_K_C: Tensor) -> Tensor:
+    """log_probs_N_C of the predictive distribution: the mean of the members' probabilities, never of logits."""
+    return log_probs_N_K_C.logsumexp(1) - math.log(log_probs_N_K_C.shape[1])
+
+
+@torch.no_grad()
+def predict(model: Network, source: Source, indices_N: Tensor) -> Tensor:
+    """Predictive log_probs_N_C; the model's mode and Monte-Carlo passes are as the caller set them."""
+    return torch.cat(
+        [predictive_log_probs(member_log_probs(model, inputs)) for _, inputs in batches(source, indices_N)]
+    )

@@ -1,0 +1,228 @@
+"""Fitting one round's network: optimiser, scheduler, epochs, early stopping and the return to the best weights.
+All members are trained at once; each has its own batches, dropout masks and stopping time."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LambdaLR, ReduceLROnPlateau, StepLR
+
+from src.config import OptimizerConfig, TrainingConfig
+from src.layers.consistent_dropout import dropout_layers
+from src.models.network import Network
+from src.models.prediction import Source, mean_loss
+from src.utils.errors import NonFiniteError
+from src.utils.seeding import RoundSeeds
+
+Scheduler = StepLR | LambdaLR | ReduceLROnPlateau | CosineAnnealingWarmRestarts
+OnEpoch = Callable[[int, float, float], None]
+"""(epoch from 1, mean training loss, mean validation loss), called after each epoch."""
+
+
+@dataclass
+class FitHistory:
+    """What happened, an entry a member: epochs trained until it stopped, the best of them, losses by epoch."""
+
+    epochs: list[int] = field(default_factory=list)
+    best_epoch: list[int] = field(default_factory=list)
+    train_loss: list[list[float]] = field(default_factory=list)
+    val_loss: list[list[float]] = field(default_factory=list)
+    learning_rate: list[list[float]] = field(default_factory=list)
+
+    def extend(self, other: "FitHistory") -> None:
+        """Add another history's members after this one's."""
+        for name, entries in vars(other).items():
+            getattr(self, name).extend(entries)
+
+
+def fit(
+    model: Network,
+    source: Source,
+    train_indices_N: Tensor,
+    val_indices_V: Tensor,
+    training: TrainingConfig,
+    optimizer: OptimizerConfig,
+    seeds: RoundSeeds,
+    on_epoch: OnEpoch = lambda epoch, train_loss, val_loss: None,
+) -> FitHistory:
+    """Train in place and return the history; ``indices`` are dataset indices into ``source``.
+
+    Early stopping and the best weights go by the mean validation objective; a tie is an improvement.
+    Raises NonFiniteError with the epoch and the dataset indices of the first batch whose loss is not finite.
+    """
+
+    def fit_together(part: Network, members: Iterable[int]) -> FitHistory:
+        return _Fit(part, members, source, train_indices_N, val_indices_V, training, optimizer, seeds).run(
+            on_epoch
+        )
+
+    if training.scheduler != "reduce_on_plateau":
+        return fit_together(model, range(model.members))
+    # Members on a plateau at different times need different learning rates, so they train one by one.
+    history = FitHistory()
+    for member, part in enumerate(model.split()):
+        history.extend(fit_together(part, [member]))
+    return history
+
+
+class _Fit:
+    """One call of ``fit`` for members that share an optimiser."""
+
+    def __init__(
+        self,
+        model: Network,
+        members: Iterable[int],
+        source: Source,
+        train_indices_N: Tensor,
+        val_indices_V: Tensor,
+        training: TrainingConfig,
+        optimizer: OptimizerConfig,
+        seeds: RoundSeeds,
+    ) -> None:
+        self.model, self.source, self.training = model, source, training
+        self.device = source.labels_N.device
+        self.train_indices_N = train_indices_N.to(self.device)
+        self.val_indices_V = val_indices_V.to(self.device)
+        self.optimizer = make_optimizer(model, optimizer)
+        self.scheduler = make_scheduler(self.optimizer, training, optimizer)
+        members = list(members)
+        self.order_generators = [seeds.generator(f"batch order of member {member}") for member in members]
+        masks = [seeds.generator(f"dropout of member {member}", self.device) for member in members]
+        for layer in dropout_layers(model):
+            layer.use_generators(masks)
+
+    def run(self, on_epoch: OnEpoch) -> FitHistory:
+        members = self.model.members
+        best = BestWeights(self.model)
+        stopped_at: list[int | None] = [None] * members
+        train_losses, val_losses, rates = [], [], []
+        for epoch in range(self.training.epochs):
+            rates.append(self.optimizer.param_groups[0]["lr"])
+            train_losses.append(self._train_epoch(epoch))
+            val_losses.append(self._validate(epoch))
+            self._step_scheduler(val_losses[-1])
+            on_epoch(epoch + 1, sum(train_losses[-1]) / members, sum(val_losses[-1]) / members)
+            for member in range(members):
+                if stopped_at[member] is not None:
+                    continue
+                best.update(member, epoch, val_losses[-1][member])
+                patience = self.training.patience_early_stopping
+                if self.training.early_stopping and epoch - best.epoch[member] >= patience:
+                    stopped_at[member] = epoch + 1
+            if None not in stopped_at:
+                break
+        if self.training.load_best_model:
+            best.restore()
+        epochs = [stopped or self.training.epochs for stopped in stopped_at]
+        return FitHistory(
+            epochs,
+            [epoch + 1 for epoch in best.epoch],
+            _by_member(train_losses, epochs),
+            _by_member(val_losses, epochs),
+            [rates[:count] for count in epochs],
+        )
+
+    def _train_epoch(self, epoch: int) -> list[float]:
+        """One pass over the labelled set; the mean training loss of each member."""
+        self.model.train()
+        members, count = self.model.members, len(self.train_indices_N)
+        order_M_N = torch.stack([torch.randperm(count, generator=g) for g in self.order_generators])
+        indices_M_N = self.train_indices_N[order_M_N.to(self.device)]
+        losses, sizes = [], []
+        for indices_M_B in indices_M_N.split(self.training.batch_size, 1):
+            flat = indices_M_B.flatten()
+            inputs_M_B_S = self.source.inputs(flat).unflatten(0, (members, -1))
+            labels_M_B = self.source.labels_N.index_select(0, flat).view(members, -1)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss_M = self.model.loss(inputs_M_B_S, labels_M_B, epoch)
+            loss_M.sum().backward()
+            self.optimizer.step()
+            losses.append(loss_M.detach())
+            sizes.append(indices_M_B.shape[1])
+        losses_B_M = torch.stack(losses)
+        # Looked at once an epoch: a look after each batch would make a GPU wait.
+        if not losses_B_M.isfinite().all():
+            self._refuse(losses_B_M, indices_M_N, epoch)
+        sizes_B_1 = torch.tensor(sizes, dtype=torch.float64, device=self.device)[:, None]
+        return ((losses_B_M.double() * sizes_B_1).sum(0) / count).tolist()
+
+    def _validate(self, epoch: int) -> list[float]:
+        loss_M = mean_loss(self.model, self.source, self.val_indices_V)
+        if not loss_M.isfinite().all():
+            raise NonFiniteError(
+                f"the validation loss became {loss_M.tolist()} in epoch {epoch + 1}; lower optimizer.lr"
+            )
+        return loss_M.tolist()
+
+    def _refuse(self, losses_B_M: Tensor, indices_M_N: Tensor, epoch: int) -> None:
+        batch, member = (~losses_B_M.isfinite()).nonzero()[0].tolist()
+        indices = indices_M_N.split(self.training.batch_size, 1)[batch][member].tolist()
+        raise NonFiniteError(
+            f"the training loss became {losses_B_M[batch, member].item()} in epoch {epoch + 1}, "
+            f"batch {batch + 1} (dataset indices {', '.join(map(str, indices))}); "
+            "lower optimizer.lr or look at these inputs"
+        )
+
+    def _step_scheduler(self, val_loss_M: list[float]) -> None:
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(val_loss_M[0])
+        elif self.scheduler is not None:
+            self.scheduler.step()
+
+
+class BestWeights:
+    """A copy of each member's weights as they were at its lowest validation loss; ties go to the later epoch."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._parameters = list(model.parameters())
+        self._copies = [parameter.detach().clone() for parameter in self._parameters]
+        members = len(self._copies[0])
+        self.epoch = [0] * members
+        self.loss = [float("inf")] * members
+
+    @torch.no_grad()
+    def update(self, member: int, epoch: int, loss: float) -> None:
+        """Copy the member's weights if ``loss`` is no worse than its best."""
+        if loss > self.loss[member]:
+            return
+        self.epoch[member], self.loss[member] = epoch, loss
+        for copy, parameter in zip(self._copies, self._parameters, strict=True):
+            copy[member] = parameter[member]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put the copies back into the model."""
+        for copy, parameter in zip(self._copies, self._parameters, strict=True):
+            parameter.copy_(copy)
+
+
+def make_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
+    """Adam or SGD over all parameters, weight decay as an L2 penalty (not decoupled), as in the literature."""
+    if config.type == "adam":
+        return Adam(model.parameters(), config.lr, config.betas, weight_decay=config.weight_decay, fused=True)
+    return SGD(model.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay)
+
+
+def make_scheduler(
+    optimizer: Optimizer, training: TrainingConfig, config: OptimizerConfig
+) -> Scheduler | None:
+    """The learning rate's course by epoch; None keeps it constant."""
+    match training.scheduler:
+        case "step":
+            return StepLR(optimizer, training.patience_lr_reduce, training.lr_reduce_factor)
+        case "poly":
+            return LambdaLR(optimizer, lambda epoch: (1 - epoch / training.epochs) ** training.poly_reduce)
+        case "reduce_on_plateau":
+            return ReduceLROnPlateau(
+                optimizer, factor=training.lr_reduce_factor, patience=training.patience_lr_reduce
+            )
+        case "cosineannealing":
+            return CosineAnnealingWarmRestarts(optimizer, config.T0)
+        case None:
+            return None
+
+
+def _by_member(losses_E_M: list[list[float]], epochs: list[int]) -> list[list[float]]:
+    return [list(losses)[:count] for losses, count in zip(zip(*losses_E_M, strict=True), epochs, strict=True)]

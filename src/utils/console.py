@@ -1,0 +1,49 @@
+"""What a run says while it works: one progress bar on a terminal, plain lines elsewhere. Numbers come from the loop."""
+
+import sys
+
+from tqdm import tqdm
+
+from src.utils.records import Row
+
+
+class RunConsole:
+    """Progress of one run. With ``verbose``, or on a terminal, a bar; a line after each round in any case."""
+
+    def __init__(self, run: int, runs: int, rounds: int, done: int, verbose: bool) -> None:
+        self._prefix = f"run {run}/{runs}"
+        self._rounds = rounds
+        self._bar = tqdm(
+            total=rounds,
+            initial=done,
+            desc=self._prefix,
+            unit="round",
+            leave=False,
+            disable=not (verbose or sys.stderr.isatty()),
+            mininterval=0.1 if sys.stderr.isatty() else 10,
+        )
+
+    def epoch(self, labelled: int, epoch: int, train_loss: float, val_loss: float) -> None:
+        """An epoch has ended; losses are the members' mean."""
+        if not self._bar.disable:
+            self._bar.set_postfix_str(
+                f"{labelled} labels, epoch {epoch}, loss {train_loss:.3f}, val {val_loss:.3f}", refresh=False
+            )
+            self._bar.update(0)
+
+    def round(self, row: Row) -> None:
+        """A round has ended."""
+        self._bar.update(1)
+        tqdm.write(
+            f"{self._prefix}  round {row['round'] + 1:>2}/{self._rounds}  {row['labelled']:>6} labels  "
+            f"test accuracy {row['test']['accuracy']:.4f}  loss {row['test']['loss']:.4f}  "
+            f"{sum(row['seconds'].values()):.1f} s",
+            file=sys.stdout,
+        )
+        sys.stdout.flush()
+
+    def __enter__(self) -> "RunConsole":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()

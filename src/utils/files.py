@@ -1,0 +1,63 @@
+"""Files that are whole or absent, whatever dies in between: written beside, synced, then moved into place."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from src.utils.errors import UserError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace the file by ``content``, or leave it as it was; UserError where the system will not write."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(beside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink()
+        raise UserError(
+            f"{path}: cannot write ({error.strerror}); free space or mend permissions, then run again: "
+            "finished rounds are kept"
+        ) from error
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock file for the block; UserError where another process has it. The lock dies with its process."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot write ({error.strerror}); mend permissions or use --output_dir"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.read(descriptor, 200).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise UserError(
+            f"{path.parent}: {owner or 'another process'} is at work on this run; wait for it or stop it"
+        ) from None
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

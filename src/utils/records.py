@@ -1,0 +1,152 @@
+"""What a run leaves on disk and how it is picked up again. ``state.pt`` is written last and decides: whatever the
+other files hold beyond its rounds is dropped on resuming."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.utils.errors import UserError
+from src.utils.files import write_atomically
+
+Row = dict[str, Any]
+STATE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Query:
+    """What one round asked for: the indices to label, in query order, with their scores.
+
+    ``pool_indices_N`` and ``pool_scores_N`` hold everything that was scored, where that is to be kept.
+    """
+
+    indices_Q: Tensor
+    scores_Q: Tensor
+    pool_indices_N: Tensor | None = None
+    pool_scores_N: Tensor | None = None
+
+
+class RunRecords:
+    """The files of one run: rounds.jsonl, queries.npz and state.pt in ``folder``, as they stand or not yet there.
+
+    Raises UserError where a file is damaged or was made with another seed.
+    """
+
+    def __init__(self, folder: Path, run_seed: int) -> None:
+        self.folder = folder
+        self.run_seed = run_seed
+        self.rows: list[Row] = []
+        self.labelled_in_round_N: Tensor | None = None
+        self.finished = False
+        self._arrays: dict[str, np.ndarray] = {}
+        if (folder / "state.pt").exists():
+            self._resume(folder / "state.pt")
+
+    def _resume(self, path: Path) -> None:
+        state = _load_state(path)
+        if state["run_seed"] != self.run_seed:
+            raise UserError(
+                f"{path}: was made with seed {state['run_seed']}, not {self.run_seed}; use --overwrite"
+            )
+        self.rows = read_rows(self.folder)[: state["rounds"]]
+        if len(self.rows) < state["rounds"]:
+            raise UserError(
+                f"{self.folder / 'rounds.jsonl'}: has {len(self.rows)} of {state['rounds']} rounds; "
+                "restore it or use --overwrite"
+            )
+        self._arrays = _load_queries(self.folder / "queries.npz", state["rounds"])
+        self.labelled_in_round_N = state["labelled_in_round_N"]
+        self.finished = state["finished"]
+
+    def commit(self, row: Row, query: Query | None, labelled_in_round_N: Tensor, finished: bool) -> None:
+        """Write a finished round; after a crash anywhere in here, resuming repeats the round or has it whole."""
+        round_ = len(self.rows)
+        self.rows.append(row)
+        if query is not None:
+            for name, tensor in vars(query).items():
+                if tensor is not None:
+                    self._arrays[f"{name.rsplit('_', 1)[0]}_{round_}"] = tensor.cpu().numpy()
+        _write_queries(self.folder / "queries.npz", self._arrays)
+        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in self.rows)
+        write_atomically(self.folder / "rounds.jsonl", lines.encode())
+        state = {
+            "version": STATE_VERSION,
+            "run_seed": self.run_seed,
+            "rounds": len(self.rows),
+            "finished": finished,
+            "labelled_in_round_N": labelled_in_round_N,
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_atomically(self.folder / "state.pt", buffer.getvalue())
+        self.finished = finished
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """The rows of rounds.jsonl; UserError with the line that cannot be read."""
+    path = folder / "rounds.jsonl"
+    rows = []
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot read ({error}); restore it or use --overwrite") from error
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise UserError(
+                f"{path}:{number}: not JSON ({error.msg}); restore it or use --overwrite"
+            ) from error
+    return rows
+
+
+def write_wide_csv(path: Path, runs: dict[int, Sequence[Row]]) -> None:
+    """The wide table of an experiment: index ``samples``, then six columns a run (accuracies are shares, losses nats).
+
+    A run that has no round with that many labels leaves its cells empty.
+    """
+    columns = {
+        f"{split}_{plural}_run{run}": {row["labelled"]: row[split][metric] for row in rows}
+        for run, rows in runs.items()
+        for split in ("test", "train", "val")
+        for metric, plural in (("accuracy", "accuracy"), ("loss", "losses"))
+    }
+    samples = sorted({label for column in columns.values() for label in column})
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["samples", *columns])
+    writer.writerows([label, *(column.get(label, "") for column in columns.values())] for label in samples)
+    write_atomically(path, text.getvalue().encode())
+
+
+def _load_state(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        if state["version"] != STATE_VERSION:
+            raise UserError(f"{path}: is of version {state['version']}, this program writes {STATE_VERSION}")
+        return state
+    except UserError:
+        raise
+    except Exception as error:  # torch.load raises many kinds for a damaged file
+        raise UserError(f"{path}: damaged ({type(error).__name__}); restore it or use --overwrite") from error
+
+
+def _load_queries(path: Path, rounds: int) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files if int(name.rsplit("_", 1)[1]) < rounds}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error}); restore it or use --overwrite") from error
+
+
+def _write_queries(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    write_atomically(path, buffer.getvalue())

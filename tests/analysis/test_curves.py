@@ -1,0 +1,120 @@
+"""Figures are really written and show what they should; the command line writes figure and table together."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.analysis.curves import main, method_names, plot_learning_curve, plot_methods
+from src.utils.errors import UserError
+
+REFERENCE = (
+    "dataset,method,labels,test_accuracy_mean,test_accuracy_std\nmnist,HU,100,76,2.1\nmnist,HU,200,81,1.0\n"
+)
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB")).astype(int)
+
+
+def write_run(experiment_dir: Path, number: int, accuracies: list[float]) -> None:
+    run_dir = experiment_dir / f"run_{number}"
+    run_dir.mkdir(parents=True)
+    rows = [
+        {"labelled": 100 * (index + 1), "test": {"accuracy": value}} for index, value in enumerate(accuracies)
+    ]
+    (run_dir / "rounds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_wide(folder: Path, name: str, accuracies_R_K: list[list[float]]) -> Path:
+    folder.mkdir(exist_ok=True)
+    header = ["samples", *(f"test_accuracy_run{run + 1}" for run in range(len(accuracies_R_K[0])))]
+    path = folder / f"{name}.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [header, *([100 * (index + 1), *row] for index, row in enumerate(accuracies_R_K))]
+        )
+    return path
+
+
+def test_learning_curve_is_drawn_with_its_numbers_beside_it(tmp_path: Path) -> None:
+    write_run(tmp_path / "demo", 1, [0.5, 0.7])
+    write_run(tmp_path / "demo", 2, [0.6])
+    path = plot_learning_curve(tmp_path / "demo")
+    assert path == tmp_path / "demo" / "learning_curve.png"
+    image = pixels(path)
+    assert min(image.shape[:2]) >= 500
+    assert (image.max(axis=2) - image.min(axis=2) > 60).sum() > 300, "no coloured line in the picture"
+    with path.with_suffix(".csv").open(newline="") as file:
+        header, first, second = csv.reader(file)
+    assert header == ["labels", "mean", "std", "run_1", "run_2"]
+    assert [float(cell) for cell in first] == pytest.approx([100, 0.55, np.std([0.5, 0.6], ddof=1), 0.5, 0.6])
+    assert second == ["200", "0.7", "", "0.7", ""]
+    assert {entry.name for entry in (tmp_path / "demo").iterdir()} == {
+        "run_1",
+        "run_2",
+        "learning_curve.png",
+        "learning_curve.csv",
+    }
+
+
+def test_learning_curve_is_replaced_as_rounds_come(tmp_path: Path) -> None:
+    write_run(tmp_path, 1, [0.5, 0.9])
+    before = pixels(plot_learning_curve(tmp_path))
+    write_run(tmp_path, 2, [0.4, 0.6])
+    assert not np.array_equal(before, pixels(plot_learning_curve(tmp_path)))
+
+
+def test_learning_curve_of_an_unfinished_experiment_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no finished rounds"):
+        plot_learning_curve(tmp_path)
+
+
+def test_methods_figure_changes_with_the_reference_and_the_axis(tmp_path: Path) -> None:
+    paths = {
+        "HU": write_wide(tmp_path, "mnist_hu", [[0.7, 0.72], [0.8, 0.84]]),
+        "Random": write_wide(tmp_path, "mnist_random", [[0.6], [0.7]]),
+    }
+    reference = tmp_path / "reference.csv"
+    reference.write_text(REFERENCE)
+    plain = pixels(plot_methods(paths, tmp_path / "plain.png"))
+    published = pixels(plot_methods(paths, tmp_path / "published.png", reference))
+    linear = pixels(plot_methods(paths, tmp_path / "linear.png", log_x=False))
+    assert not np.array_equal(plain, published)
+    assert not np.array_equal(plain, linear)
+
+
+def test_command_line_writes_figure_and_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_wide(tmp_path / "runs", "mnist_hu", [[0.7, 0.72], [0.8, 0.84]])
+    write_wide(tmp_path / "runs", "mnist_random", [[0.6, 0.6], [0.7, 0.7]])
+    write_wide(tmp_path / "runs", "fashion_mnist_hu", [[0.1], [0.1]])
+    (tmp_path / "reference.csv").write_text(REFERENCE)
+    out = tmp_path / "figures"
+    arguments = ["mnist_*", "--runs", str(tmp_path / "runs"), "--reference", str(tmp_path / "reference.csv")]
+    assert main([*arguments, "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"wrote {out / 'mnist.png'}\nwrote {out / 'mnist.md'}\n"
+    table = (out / "mnist.md").read_text()
+    assert table.splitlines()[0] == "| labels | Random | HU |"
+    assert "71.00 ± 1.41<br>76.00 (-5.00)" in table
+    assert pixels(out / "mnist.png").std() > 5
+
+
+def test_command_line_explains_when_nothing_matches(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["mnsit_*", "--runs", str(tmp_path), "--out", str(tmp_path / "figures")]) == 2
+    assert "no mnsit_*.csv in" in capsys.readouterr().err
+    assert not (tmp_path / "figures").exists()
+
+
+def test_methods_of_several_datasets_keep_their_own_names() -> None:
+    assert method_names(["mnist_hu", "mnist_mine", "svhn_hu", "mnist_hu_greedy_l2", "mnist_random"]) == {
+        "mnist_random": "Random",
+        "mnist_hu": "mnist_hu",
+        "svhn_hu": "svhn_hu",
+        "mnist_hu_greedy_l2": "HU greedy L2",
+        "mnist_mine": "mnist_mine",
+    }

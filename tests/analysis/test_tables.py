@@ -1,0 +1,54 @@
+"""The tables' numbers against rows made by hand."""
+
+import numpy as np
+
+from src.analysis.rounds import Curve
+from src.analysis.tables import method_table, round_table
+
+
+def row(number: int, labelled: int, accuracy: float) -> dict:
+    return {
+        "round": number,
+        "labelled": labelled,
+        "train": {"accuracy": 1.0},
+        "val": {"accuracy": 0.8125},
+        "test": {"accuracy": accuracy, "nll": 0.51234, "ece": 0.0301},
+        "seconds": {"build": 0.25, "fit": 2.0, "score": 0.5},
+    }
+
+
+def test_round_table_shows_each_rounds_numbers_under_their_titles() -> None:
+    title, first, second = round_table([row(0, 100, 0.75), row(1, 48000, 0.98237)]).splitlines()
+    assert title.split("  ")[-3:] == ["test NLL", "test ECE", "seconds"]
+    assert first.split() == ["0", "100", "100.00%", "81.25%", "75.00%", "0.5123", "0.0301", "2.8"]
+    assert second.split() == ["1", "48000", "100.00%", "81.25%", "98.24%", "0.5123", "0.0301", "2.8"]
+
+
+def test_round_table_is_aligned_and_fits_100_columns() -> None:
+    lines = round_table([row(number, 100 * number, 0.5) for number in range(12)]).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert len(lines[0]) <= 100
+
+
+def test_metrics_that_are_no_fractions_are_not_shown_in_percent() -> None:
+    rounds = [row(0, 100, 0.75)]
+    for part in ("train", "val", "test"):
+        rounds[0][part]["nll"] = 1.5
+    assert "%" not in round_table(rounds, "nll")
+
+
+def test_method_table_sets_ours_beside_the_published_mean_at_the_same_labels() -> None:
+    curves = {
+        "mnist_random": Curve(np.array([100, 200]), np.array([[0.70, 0.80], [0.80, np.nan]])),
+        "mnist_other": Curve(np.array([200]), np.array([[0.5]])),
+    }
+    table = method_table(
+        curves, {"mnist_random": "Random", "mnist_other": "Other"}, {"mnist_random": {100: 0.76, 1000: 0.9}}
+    )
+    assert table == (
+        "| labels | Random | Other |\n"
+        "| ---: | ---: | ---: |\n"
+        # Mean 75, deviation √(5² + 5²) of two runs; published 76.
+        "| 100 | 75.00 ± 7.07<br>76.00 (-1.00) | – |\n"
+        "| 200 | 80.00 | 50.00 |\n"
+    )

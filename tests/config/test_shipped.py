@@ -1,0 +1,188 @@
+"""The configs that come with the project load, and say what they are meant to say."""
+
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from src.config import Config, load_config
+from src.config.wording import SECTIONS
+
+ROOT = Path(__file__).parents[2]
+FINAL_RUNS = ROOT / "experiment_configs" / "final_runs"
+MNIST = ["random", "softmax", "mcd", "de", "hu", "hu_greedy_l2", "knn"]
+
+
+def keys(data: dict[str, object], section: str = "") -> set[str]:
+    found = set()
+    for name, value in data.items():
+        dotted = f"{section}.{name}".lstrip(".")
+        found |= keys(value, dotted) if isinstance(value, dict) else {dotted}
+    return found
+
+
+def test_config_yaml_holds_every_key_at_its_default() -> None:
+    path = ROOT / "config.yaml"
+    config = load_config(path)
+    assert config == Config(name=config.name)
+    every = {
+        f"{section}.{key}".lstrip(".") for section, model in SECTIONS.items() for key in model.model_fields
+    }
+    assert keys(yaml.safe_load(path.read_text())) == every - SECTIONS.keys()
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("experiment_configs/**/*.yaml")), ids=lambda path: path.stem
+)
+def test_every_experiment_config_loads_under_its_file_name(path: Path) -> None:
+    assert load_config(path).name == path.stem
+
+
+@pytest.mark.parametrize("method", MNIST)
+def test_mnist_methods_share_all_but_the_method(method: str) -> None:
+    config = load_config(FINAL_RUNS / f"mnist_{method}.yaml")
+    reference = load_config(FINAL_RUNS / "mnist_random.yaml")
+    own: Any = {
+        "name": True,
+        "training": {"heuristic"},
+        "model": {"name", "mc_dropout", "mc_iterations", "ensemble", "mir_configs"},
+    }
+    assert config.model_dump(exclude=own) == reference.model_dump(exclude=own)
+
+
+def test_mnist_methods_are_the_published_ones() -> None:
+    def method(name: str) -> tuple[object, ...]:
+        config = load_config(FINAL_RUNS / f"mnist_{name}.yaml")
+        model = config.model
+        density = (
+            (model.mir_configs.density_model, model.mir_configs.greedy_search)
+            if model.name == "mir"
+            else None
+        )
+        return (
+            config.training.heuristic,
+            model.name,
+            model.ensemble,
+            model.mc_dropout,
+            model.mc_iterations,
+            density,
+        )
+
+    assert {name: method(name) for name in MNIST} == {
+        "random": ("random", "mlp", 1, False, 1, None),
+        "softmax": ("entropy", "mlp", 1, False, 1, None),
+        "mcd": ("entropy", "mlp", 1, True, 10, None),
+        "de": ("entropy", "mlp", 3, False, 1, None),
+        "hu": ("precomputed", "mir", 1, False, 1, ("gmm", False)),
+        "hu_greedy_l2": ("precomputed", "mir", 1, False, 1, ("gmm", True)),
+        "knn": ("precomputed", "mir", 1, False, 1, ("knn", False)),
+    }
+
+
+def test_mnist_rounds_are_at_the_published_numbers_of_labels() -> None:
+    training = load_config(FINAL_RUNS / "mnist_random.yaml").training
+    assert isinstance(training.ndata_to_label, tuple)
+    samples = list(accumulate(training.ndata_to_label, initial=training.initially_labelled))
+    assert samples[:6] == [100, 200, 400, 600, 800, 1000]
+    assert samples[6:] == [2000, 4000, 6000, 8000, 10000, 20000, 30000, 40000, 50000]
+
+
+# A config as users have them: every key of the schema, names in the case they write them in.
+USERS_CONFIG = """
+name: cityscapes_HU
+random_state: [3, 11, 42]
+runs: 3
+save_plot: False
+save_df: True
+wandb_logging: False
+week: 12
+training:
+  heuristic: BatchBALD
+  reduction: Mean
+  shuffle_prop: 0.05
+  batch_size: 8
+  epochs: 100
+  ndata_to_label: [50, 50, 100]
+  iterations: 4
+  initially_labelled: 50
+  initially_balanced: False
+  verbose: True
+  scheduler: CosAnnWarmup
+  lr_reduce_factor: 0.5
+  patience_lr_reduce: 25
+  poly_reduce: 0.9
+  early_stopping: False
+  load_best_model: True
+  patience_early_stopping: 30
+  crop_size: 256
+data:
+  dataset: Cityscapes
+  nb_classes: 19
+  img_rows: 256
+  img_cols: 512
+  img_channels: 3
+  val_size: 0.1
+  resize: True
+  augmentation: True
+  rgb_normalization: True
+  mean: [0.2902, 0.2976, 0.3042]
+  std: [0.1829, 0.1875, 0.1877]
+  path: ./data/cityscapes
+  ignore_label: 255
+model:
+  name: MIR
+  ensemble: 1
+  mc_dropout: True
+  mc_iterations: 5
+  mir_configs:
+    backbone: DRN_D_22
+    reconstruction_weight: 1
+    density_model: GMM_seg
+    warmup: False
+    feature_dims: 19
+    normalize_features: True
+    dim_reduction: -1
+    decoder_bn: True
+    num_res_blocks: 2
+    greedy_search: True
+    search_step_size: 2
+    reduction: Median
+    metric: Val_L1
+    knn_weights: Distance
+    knn_metric: Cosine
+    knn_neighbours: 5
+    max_samples: -1
+  deeplab_configs:
+    backbone: ResNet50
+  input_height: 256
+  input_width: 512
+  input_channels: 3
+  output_size: 19
+  hidden_layers: [128, 128]
+  kernel_sizes: [3, 3]
+  dropout_probabilities: [0.25, 0.5]
+  use_bias: True
+  kl_div_weight: 1e-3
+  pretrained: True
+  pretrained_model: ./weights/DRN.pth
+  use_torch_up: False
+optimizer:
+  type: Adam
+  lr: 1e-3
+  momentum: 0.9
+  weight_decay: 1e-4
+  betas: [0.9, 0.999]
+  T0: 10
+"""
+
+
+def test_a_config_with_every_key_in_mixed_case_loads(tmp_path: Path) -> None:
+    path = tmp_path / "users.yaml"
+    path.write_text(USERS_CONFIG)
+    config = load_config(path)
+    assert config.training.scheduler == "cosineannealing"
+    assert config.model.mir_configs.density_model == "gmm_seg"
+    assert config.model.pretrained_model == "./weights/DRN.pth"
+    assert config.optimizer.weight_decay == 1e-4
