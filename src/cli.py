@@ -64,10 +64,11 @@ def run(options: argparse.Namespace, task: Task | None) -> None:
         return
     make_deterministic()
     experiment = Experiment(config, options.output_dir)
-    if options.overwrite:
-        experiment.clear()
-    experiment.prepare(device)
     data: DataBundle | None = None
+    if options.overwrite:
+        data = load_dataset(config, device)  # bad data must not cost the earlier results
+        experiment.clear()
+    experiment.prepare()
     for number in runs:
         with exclusive(experiment.lock(number)):
             records = RunRecords(experiment.run_folder(number), config.random_state[number - 1])
@@ -75,9 +76,11 @@ def run(options: argparse.Namespace, task: Task | None) -> None:
                 print(f"run {number}/{config.runs} of {config.name} is finished; --overwrite starts it anew")
             else:
                 data = data or load_dataset(config, device)
+                experiment.write_provenance(device)
                 run_one(config, plan, data, records, number, experiment)
     print(f"\n{config.name}, run {number}\n{round_table(records.rows)}\n")
     if config.save_df:
+        experiment.write_csv()  # a run killed right after its last round has not
         print(f"curves   {experiment.csv}")
     print(f"records  {experiment.folder}")
     print(f"plot     {plot_learning_curve(experiment.folder)}")

@@ -37,7 +37,7 @@ class Experiment:
         """The file that the process at work on that run holds locked."""
         return self.run_folder(run) / "lock"
 
-    def prepare(self, device: torch.device) -> None:
+    def prepare(self) -> None:
         """Make the folder, or check that what it holds came from this config; UserError with the differences."""
         path = self.folder / "config.yaml"
         if path.exists():
@@ -48,19 +48,26 @@ class Experiment:
                     f"{self.folder} holds an experiment of another config:\n  {listed}\n"
                     "Give this one another `name`, change the config back, or start anew with --overwrite"
                 )
-        write_atomically(path, to_yaml(self.config).encode())
-        write_atomically(
-            self.folder / "provenance.json", json.dumps(provenance(device), indent=2).encode() + b"\n"
-        )
+        text = to_yaml(self.config).encode()
+        if not path.exists() or path.read_bytes() != text:
+            write_atomically(path, text)
+
+    def write_provenance(self, device: torch.device) -> None:
+        """Say where the rounds to come are from; for the process that computes them, not one that only looks."""
+        text = json.dumps(provenance(device), indent=2).encode() + b"\n"
+        write_atomically(self.folder / "provenance.json", text)
 
     def clear(self) -> None:
         """Remove the experiment for ``--overwrite``; UserError while a process is at work on one of its runs."""
         with ExitStack() as locks:
             for lock in self.folder.glob("run_*/lock"):
                 locks.enter_context(exclusive(lock))
-            if self.folder.exists():
-                shutil.rmtree(self.folder)
-            self.csv.unlink(missing_ok=True)
+            try:
+                if self.folder.exists():
+                    shutil.rmtree(self.folder)
+                self.csv.unlink(missing_ok=True)
+            except OSError as error:
+                raise UserError(f"{error.filename}: cannot remove ({error.strerror}); mend permissions") from error
 
     def write_csv(self) -> None:
         """Merge the runs that have rounds into the wide CSV."""

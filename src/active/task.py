@@ -1,12 +1,12 @@
 """What differs between tasks once data is there: how a split is measured. Here: classification."""
 
 import torch
-from src.utils.metrics import classification_metrics
 from torch import Tensor
 
 from src.layers.consistent_dropout import start_passes
 from src.models.network import Network
 from src.models.prediction import Source, mean_loss, predict
+from src.utils.metrics import classification_metrics
 from src.utils.seeding import RoundSeeds
 
 

@@ -7,7 +7,7 @@ Reads finished or running experiments only. The committed figure and table come 
 
 import argparse
 import csv
-import os
+import io
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +20,7 @@ from matplotlib.ticker import StrMethodFormatter
 from src.analysis.rounds import METHODS, Curve, read_experiment, read_reference, read_wide_csv
 from src.analysis.tables import PERCENT_METRICS, method_table
 from src.utils.errors import UserError
+from src.utils.files import write_atomically
 
 # Told apart by shape as well as by colour.
 MARKERS = "osD^vPX<>*"
@@ -147,19 +148,18 @@ def _axes(scale: str) -> tuple[Figure, Axes]:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    beside = path.with_name(f".{path.name}")
-    figure.savefig(beside, format="png", dpi=150)
-    os.replace(beside, path)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=150)
+    write_atomically(path, picture.getvalue())
 
 
 def _write_csv(path: Path, runs: Sequence[str], curve: Curve) -> None:
-    beside = path.with_name(f".{path.name}")
-    with beside.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["labels", "mean", "std", *runs])
-        for count, *values in zip(curve.labels_R, curve.mean_R, curve.std_R, *curve.values_K_R, strict=True):
-            writer.writerow([int(count), *("" if np.isnan(value) else float(value) for value in values)])
-    os.replace(beside, path)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["labels", "mean", "std", *runs])
+    for count, *values in zip(curve.labels_R, curve.mean_R, curve.std_R, *curve.values_K_R, strict=True):
+        writer.writerow([int(count), *("" if np.isnan(value) else float(value) for value in values)])
+    write_atomically(path, text.getvalue().encode())
 
 
 if __name__ == "__main__":

@@ -57,8 +57,9 @@ Natural = Annotated[int, Ge(0)]
 Positive = Annotated[int, Ge(1)]
 PositiveOrMinusOne = Annotated[Literal[-1], _exactly(int)] | Positive
 PositiveOrFalse = Annotated[Literal[False], _exactly(bool)] | Positive
-NonNegativeFloat = Annotated[float, Ge(0)]
-PositiveFloat = Annotated[float, Gt(0)]
+# Networks compute in float32, whose numbers end at 3.4e38.
+NonNegativeFloat = Annotated[float, Ge(0), Le(1e38)]
+PositiveFloat = Annotated[float, Gt(0), Le(1e38)]
 UpToOne = Annotated[float, Ge(0), Le(1)]
 BelowOne = Annotated[float, Ge(0), Lt(1)]
 Text = Annotated[str, MinLen(1)]

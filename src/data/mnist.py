@@ -41,9 +41,9 @@ class IdxDataset(Dataset):
             found = self._find()
             if found is None:
                 raise self._absent("torchvision's download did not bring them")
-        return self._read_part(found, "train", self.info.train_size), self._read_part(
-            found, "t10k", self.info.test_size
-        )
+        train = self._read_part(found, "train", self.info.train_size)
+        test = self._read_part(found, "t10k", self.info.test_size)
+        return train, test
 
     def availability(self) -> str:
         found = self._find()

@@ -23,7 +23,8 @@ class StackedLinear(nn.Module):
 
     def forward(self, x_M_N_I: Tensor) -> Tensor:
         if len(self.weight_M_O_I) == 1:
-            return F.linear(x_M_N_I, self.weight_M_O_I[0], self.bias_M_O[0])
+            # squeeze and not [0], whose gradient is a copy into zeros
+            return F.linear(x_M_N_I, self.weight_M_O_I.squeeze(0), self.bias_M_O.squeeze(0))
         return torch.baddbmm(self.bias_M_O[:, None], x_M_N_I, self.weight_M_O_I.mT)
 
 

@@ -54,9 +54,9 @@ def fit(
     """
 
     def fit_together(part: Network, members: Iterable[int]) -> FitHistory:
-        return _Fit(part, members, source, train_indices_N, val_indices_V, training, optimizer, seeds).run(
-            on_epoch
-        )
+        return JointFit(
+            part, members, source, train_indices_N, val_indices_V, training, optimizer, seeds
+        ).run(on_epoch)
 
     if training.scheduler != "reduce_on_plateau":
         return fit_together(model, range(model.members))
@@ -67,7 +67,7 @@ def fit(
     return history
 
 
-class _Fit:
+class JointFit:
     """One call of ``fit`` for members that share an optimiser."""
 
     def __init__(

@@ -76,7 +76,8 @@ def _check(log_probs_N_C: Tensor, labels_N: Tensor) -> None:
     classes = log_probs_N_C.shape[1]
     if labels_N.dtype != torch.int64 or int(labels_N.min()) < 0 or int(labels_N.max()) >= classes:
         raise ValueError(
-            f"labels must be int64 from 0 to {classes - 1}; these are {labels_N.dtype} from {labels_N.min()} to {labels_N.max()}"
+            f"labels must be int64 from 0 to {classes - 1}; these are {labels_N.dtype} from {labels_N.min()} "
+            f"to {labels_N.max()}"
         )
     bad_N = (log_probs_N_C.isnan() | log_probs_N_C.isposinf()).any(dim=1)
     if bad_N.any():

@@ -4,6 +4,7 @@ other files hold beyond its rounds is dropped on resuming."""
 import csv
 import io
 import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,8 @@ class RunRecords:
         self.labelled_in_round_N: Tensor | None = None
         self.finished = False
         self._arrays: dict[str, np.ndarray] = {}
+        for left_by_a_crash in folder.glob(".*.part"):
+            left_by_a_crash.unlink()
         if (folder / "state.pt").exists():
             self._resume(folder / "state.pt")
 
@@ -86,7 +89,7 @@ class RunRecords:
         buffer = io.BytesIO()
         torch.save(state, buffer)
         write_atomically(self.folder / "state.pt", buffer.getvalue())
-        self.finished = finished
+        self.labelled_in_round_N, self.finished = labelled_in_round_N, finished
 
 
 def read_rows(folder: Path) -> list[Row]:
@@ -99,11 +102,14 @@ def read_rows(folder: Path) -> list[Row]:
         raise UserError(f"{path}: cannot read ({error}); restore it or use --overwrite") from error
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except json.JSONDecodeError as error:
             raise UserError(
                 f"{path}:{number}: not JSON ({error.msg}); restore it or use --overwrite"
             ) from error
+        if not isinstance(row, dict):
+            raise UserError(f"{path}:{number}: not a JSON object; restore it or use --overwrite")
+        rows.append(row)
     return rows
 
 
@@ -128,6 +134,9 @@ def write_wide_csv(path: Path, runs: dict[int, Sequence[Row]]) -> None:
 
 def _load_state(path: Path) -> dict[str, Any]:
     try:
+        with zipfile.ZipFile(path) as archive:  # torch.load looks at no checksum
+            if bad := archive.testzip():
+                raise zipfile.BadZipFile(bad)
         state = torch.load(path, weights_only=True, map_location="cpu")
         if state["version"] != STATE_VERSION:
             raise UserError(f"{path}: is of version {state['version']}, this program writes {STATE_VERSION}")
@@ -142,8 +151,8 @@ def _load_queries(path: Path, rounds: int) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files if int(name.rsplit("_", 1)[1]) < rounds}
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: damaged ({error}); restore it or use --overwrite") from error
+    except Exception as error:  # a damaged archive raises many kinds, as above
+        raise UserError(f"{path}: damaged ({type(error).__name__}); restore it or use --overwrite") from error
 
 
 def _write_queries(path: Path, arrays: dict[str, np.ndarray]) -> None:

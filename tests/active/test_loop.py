@@ -1,0 +1,115 @@
+"""A run in miniature, on real digits: what the loop promises, for every heuristic and kind of member."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from src.active.heuristics import HEURISTICS
+from src.active.loop import run_rounds
+from src.active.plan import make_plan
+from src.config import Config
+from src.data import load_dataset
+from src.utils.console import RunConsole
+from src.utils.records import RunRecords
+
+MEMBERS = {
+    "plain": {"name": "MLP"},
+    "mc_dropout": {"name": "MLP", "mc_dropout": True, "mc_iterations": 3},
+    "ensemble": {"name": "MLP", "ensemble": 3},
+    "hu": {"name": "MIR", "mir_configs": {"density_model": "gmm"}},
+    "hu_greedy": {"name": "MIR", "mir_configs": {"density_model": "gmm", "greedy_search": True}},
+    "hu_kde": {"name": "MIR", "mir_configs": {"density_model": "knn"}},
+}
+
+
+def config(heuristic: str, model: dict, **training: object) -> Config:
+    keys = {
+        "heuristic": heuristic,
+        "epochs": 3,
+        "iterations": 3,
+        "ndata_to_label": [15, 25],
+        "verbose": False,
+    }
+    return Config.model_validate({"name": "mini", "training": {**keys, **training}, "model": model})
+
+
+def run(config: Config, folder: Path, seed: int = 3) -> RunRecords:
+    plan = make_plan(config)
+    data = load_dataset(config, torch.device("cpu"))
+    records = RunRecords(folder, seed)
+    with RunConsole(1, 1, len(plan.labels), 0, verbose=False) as console:
+        for _ in run_rounds(config, plan, data, records, console):
+            pass
+    return records
+
+
+def allowed(heuristic: str, members: str) -> bool:
+    consumes = HEURISTICS.get(heuristic).consumes
+    return {
+        "members": members in ("mc_dropout", "ensemble"),
+        "surprise": members.startswith("hu"),
+    }.get(consumes, True)
+
+
+@pytest.mark.parametrize(
+    ("heuristic", "members"), [(h, m) for h in HEURISTICS for m in MEMBERS if allowed(h, m)]
+)
+def test_every_allowed_pair_runs_its_rounds(heuristic: str, members: str, tmp_path: Path) -> None:
+    records = run(config(heuristic, MEMBERS[members]), tmp_path)
+    assert [row["labelled"] for row in records.rows] == [20, 35, 60]
+    assert records.finished
+    with np.load(tmp_path / "queries.npz") as queries:
+        assert [len(queries[f"indices_{round_}"]) for round_ in (0, 1)] == [15, 25]
+        assert "indices_2" not in queries.files, "nothing is queried after the last round"
+        for round_ in (0, 1):
+            labelled_in = records.labelled_in_round_N[torch.from_numpy(queries[f"indices_{round_}"])]
+            assert (labelled_in == round_ + 1).all()
+    assert (records.rows[-1]["density"] is not None) == members.startswith("hu")
+
+
+def test_without_shuffle_the_highest_scores_are_queried(tmp_path: Path) -> None:
+    run(config("entropy", MEMBERS["plain"], shuffle_prop=0, save_scores=True), tmp_path)
+    with np.load(tmp_path / "queries.npz") as queries:
+        for round_, count in ((0, 15), (1, 25)):
+            pool_scores = dict(
+                zip(queries[f"pool_indices_{round_}"], queries[f"pool_scores_{round_}"], strict=True)
+            )
+            assert sorted(pool_scores.values())[-count:] == sorted(queries[f"scores_{round_}"])
+            assert all(
+                pool_scores[i] == s
+                for i, s in zip(queries[f"indices_{round_}"], queries[f"scores_{round_}"], strict=True)
+            )
+            assert set(queries[f"indices_{round_}"]) <= set(pool_scores)
+
+
+def test_only_a_part_of_the_pool_is_scored_where_that_is_asked(tmp_path: Path) -> None:
+    run(config("entropy", MEMBERS["plain"], max_pool_samples=50, save_scores=True), tmp_path)
+    with np.load(tmp_path / "queries.npz") as queries:
+        assert len(queries["pool_scores_0"]) == len(queries["pool_indices_1"]) == 50
+
+
+def test_methods_of_one_seed_share_split_initial_labels_and_first_model(tmp_path: Path) -> None:
+    random, entropy = (run(config(name, MEMBERS["plain"]), tmp_path / name) for name in ("random", "entropy"))
+    for split in ("train", "val", "test"):
+        assert random.rows[0][split] == entropy.rows[0][split]
+    held_out = [records.labelled_in_round_N == -2 for records in (random, entropy)]
+    assert torch.equal(*held_out)
+    assert random.rows[1]["test"] != entropy.rows[1]["test"]
+
+
+def test_the_final_label_set_is_trained_when_labels_run_out(tmp_path: Path) -> None:
+    records = run(config("random", MEMBERS["plain"], ndata_to_label=700, iterations=9, epochs=1), tmp_path)
+    assert [row["labelled"] for row in records.rows] == [20, 720, 1154]
+    assert records.rows[-1]["pool"] == 0
+
+
+def test_rows_measure_what_they_say(tmp_path: Path) -> None:
+    row = run(config("entropy", MEMBERS["plain"], iterations=1), tmp_path).rows[0]
+    assert row["class_balance"] == [2] * 10
+    assert row["test"]["loss"] == pytest.approx(row["test"]["nll"], rel=1e-5), (
+        "one member, cross-entropy objective"
+    )
+    assert row["train"]["accuracy"] * 20 == pytest.approx(round(row["train"]["accuracy"] * 20))
+    assert set(row["seconds"]) == {"build", "fit", "density", "evaluate"}

@@ -1,0 +1,82 @@
+import pytest
+
+from src.active.plan import budget, make_plan, queries
+from src.config import Config
+from src.utils.errors import UserError
+
+
+def config(**sections: object) -> Config:
+    return Config.model_validate({"name": "test", **sections})
+
+
+def training(**keys: object) -> Config:
+    return config(training=keys)
+
+
+def test_rounds_grow_by_the_list_in_order() -> None:
+    given = training(iterations=4, initially_labelled=10, ndata_to_label=[5, 0, 7, 99])
+    assert queries(given) == [5, 0, 7]
+    assert budget(given, 1000) == [10, 15, 15, 22]
+
+
+def test_the_last_round_has_all_labels_when_they_run_out() -> None:
+    assert budget(training(iterations=9, initially_labelled=10, ndata_to_label=30), 75) == [10, 40, 70, 75]
+    assert budget(training(iterations=3, initially_labelled=75, ndata_to_label=30), 75) == [75]
+
+
+def test_the_thesis_budget_on_mnist_ends_at_48000_labels_in_15_rounds() -> None:
+    labels = [100, 200, 200, 200, 200, 1000, 2000, 2000, 2000, 2000, 10000, 10000, 10000, 10000]
+    plan = make_plan(
+        config(
+            training={"iterations": 15, "initially_labelled": 100, "ndata_to_label": labels},
+            data={"dataset": "mnist"},
+        )
+    )
+    assert (plan.train_size, plan.val_size, plan.info.test_size) == (48_000, 12_000, 10_000)
+    assert plan.labels == [
+        100,
+        200,
+        400,
+        600,
+        800,
+        1000,
+        2000,
+        4000,
+        6000,
+        8000,
+        10000,
+        20000,
+        30000,
+        40000,
+        48000,
+    ]
+    assert plan.parameters == 118_282 + 128 * 128 + 128 + 128 * 784 + 784
+
+
+@pytest.mark.parametrize(
+    ("given", "telling"),
+    [
+        (config(training={"heuristic": "bald"}), "training.heuristic.*disagreement"),
+        (
+            config(training={"heuristic": "precomputed"}, model={"name": "MLP"}),
+            "training.heuristic.*density head",
+        ),
+        (config(model={"ensemble": 3}), "training.heuristic.*one network"),
+        (config(training={"heuristic": "batchbald"}), "training.heuristic.*not in this version"),
+        (config(training={"heuristic": "entrpy"}), "did you mean 'entropy'"),
+        (config(training={"initially_labelled": 1500}), "training.initially_labelled.*1500 exceeds"),
+        (config(data={"dataset": "cityscapes"}), "active_learning_segmentation.py"),
+        (config(data={"dataset": "mnits"}), "did you mean 'mnist'"),
+        (config(data={"img_rows": 28}), "data.img_rows"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_data_is_touched(given: Config, telling: str) -> None:
+    with pytest.raises(UserError, match=telling):
+        make_plan(given, "classification")
+
+
+@pytest.mark.parametrize(
+    "model", [{"name": "MLP", "ensemble": 2}, {"name": "MLP", "mc_dropout": True, "mc_iterations": 2}]
+)
+def test_members_satisfy_heuristics_of_disagreement(model: dict) -> None:
+    assert make_plan(config(training={"heuristic": "BALD"}, model=model)).heuristic.consumes == "members"

@@ -1,0 +1,36 @@
+"""Fixtures that several packages' tests share, and the skip of tests that need hardware which is not there."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.experiments import QUICK, ROOT
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what is marked ``cuda`` where torch has no CUDA device."""
+    marked = [item for item in items if item.get_closest_marker("cuda")]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture
+def digits_config(tmp_path: Path) -> Path:
+    """A config file of three quick rounds on the digits; ``--set`` makes other experiments of it."""
+    path = tmp_path / "quick.yaml"
+    path.write_text(QUICK)
+    return path
+
+
+@pytest.fixture(scope="session")
+def real_mnist() -> Path:
+    """A ``data.path`` that holds the real MNIST; the test is skipped where there is none."""
+    path = ROOT.parent / "shared" / "data" / "mnist"
+    if not (path / "MNIST" / "raw").is_dir():
+        pytest.skip("no real MNIST at ../shared/data/mnist beside the repository")
+    return path

@@ -1,0 +1,120 @@
+"""Small experiments for the tests of the command line: a config that runs in a blink, running it in this process,
+and reading back all that must be the same when nothing should have changed."""
+
+import contextlib
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from src.cli import main
+from src.data import Task
+
+ROOT = Path(__file__).parents[1]
+
+QUICK = """\
+name: quick
+random_state: [3, 11]
+runs: 1
+training:
+  heuristic: entropy
+  ndata_to_label: [10, 20]
+  iterations: 3
+  initially_labelled: 20
+  epochs: 2
+  batch_size: 16
+  verbose: false
+data:
+  dataset: digits
+  nb_classes: 10
+model:
+  name: MLP
+  hidden_layers: [16, 16]
+optimizer:
+  lr: 0.01
+"""
+"""Three rounds on scikit-learn's digits."""
+
+
+class Outcome(NamedTuple):
+    """What a command left behind: its exit status, its standard output and its standard error."""
+
+    status: int
+    out: str
+    err: str
+
+
+def run_cli(*arguments: str | Path, task: Task | None = "classification") -> Outcome:
+    """Run the command line in this process. Whatever it raises, but for SystemExit, is a traceback to its user."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), determinism_restored():
+        try:
+            status = main(task, [str(argument) for argument in arguments])
+        except SystemExit as exit_:  # argparse leaves this way
+            assert isinstance(exit_.code, int)
+            status = exit_.code
+    return Outcome(status, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def determinism_restored() -> Iterator[None]:
+    """Undo what the command line asks of torch for its process, for the sake of the other tests in this one."""
+    before = torch.are_deterministic_algorithms_enabled()
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """The content of every file below the folder by its relative path; not the locks, which name a process."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "lock"
+    }
+
+
+def parts(folder: Path) -> list[str]:
+    """Hidden files below the folder: what is written beside before it is moved into place."""
+    return [name for name in tree(folder) if Path(name).name.startswith(".")]
+
+
+def rows(run_folder: Path) -> list[dict[str, Any]]:
+    """rounds.jsonl without its timings."""
+    lines = (run_folder / "rounds.jsonl").read_text().splitlines()
+    return [
+        {key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines if line
+    ]
+
+
+def results(outputs: Path, name: str) -> dict[str, Any]:
+    """All that an experiment computed: rounds, queries and labels of every run, and the wide CSV."""
+    found: dict[str, Any] = {"csv": (outputs / "final_runs" / f"{name}.csv").read_text()}
+    for run in sorted((outputs / name).glob("run_*")):
+        state = torch.load(run / "state.pt", weights_only=True)
+        with np.load(run / "queries.npz") as queries:
+            arrays = {key: queries[key] for key in queries.files}
+        found[run.name] = {
+            "rounds": rows(run),
+            "queries": {key: (str(array.dtype), array.tolist()) for key, array in arrays.items()},
+            "labels": state.pop("labelled_in_round_N").tolist(),
+            "state": state,
+        }
+    return found
+
+
+def committed(run_folder: Path) -> int:
+    """How many rounds are on disk, as a bystander of a running process sees it."""
+    path = run_folder / "rounds.jsonl"
+    return len(path.read_bytes().splitlines()) if path.exists() else 0
+
+
+def environment() -> dict[str, str]:
+    """This process' environment with its number of threads, so that another process computes the same bits."""
+    return {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}

@@ -1,0 +1,82 @@
+import pytest
+import torch
+
+from src.config import Config
+from src.models.build import ARCHITECTURES, build_density, build_model, check_model
+from src.utils.errors import UserError
+from src.utils.seeding import RoundSeeds
+
+SHAPE = (1, 8, 8)
+CPU = torch.device("cpu")
+
+
+def config(**model: object) -> Config:
+    return Config.model_validate({"name": "test", "model": {"hidden_layers": [16, 12], **model}})
+
+
+def weights(config: Config, seeds: RoundSeeds) -> dict[str, torch.Tensor]:
+    return dict(build_model(config, SHAPE, 10, seeds, CPU).named_parameters())
+
+
+def test_initial_weights_are_the_same_every_round_and_differ_between_seeds() -> None:
+    first, later, other = (
+        weights(config(), seeds) for seeds in (RoundSeeds(3, 0), RoundSeeds(3, 7), RoundSeeds(4, 0))
+    )
+    for name in first:
+        assert torch.equal(first[name], later[name])
+        assert not torch.equal(first[name], other[name])
+
+
+def test_methods_start_from_the_same_encoder_and_classifier() -> None:
+    """With a decoder, as an ensemble's first member, and with other density heads."""
+    mlp = weights(config(name="MLP"), RoundSeeds(3, 0))
+    mir = weights(config(name="MIR"), RoundSeeds(3, 0))
+    ensemble = weights(config(name="MLP", ensemble=3), RoundSeeds(3, 0))
+    for name, parameter in mlp.items():
+        assert torch.equal(parameter, mir[f"backbone.{name}"])
+        assert torch.equal(parameter, ensemble[name][:1])
+        assert not torch.equal(ensemble[name][0], ensemble[name][1])
+
+
+def test_building_draws_nothing_from_the_global_generator() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    build_model(config(), SHAPE, 10, RoundSeeds(3, 0), CPU)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("ensemble", [1, 3])
+@pytest.mark.parametrize("name", list(ARCHITECTURES))
+def test_check_model_counts_the_parameters_that_are_built(name: str, ensemble: int) -> None:
+    given = config(name=name, ensemble=ensemble)
+    built = build_model(given, SHAPE, 10, RoundSeeds(3, 0), CPU)
+    assert check_model(given, SHAPE, 10) == sum(parameter.numel() for parameter in built.parameters())
+
+
+def test_only_mir_has_a_density_head() -> None:
+    assert build_density(config(name="MLP"), RoundSeeds(3, 0)) is None
+    assert build_density(config(name="MIR"), RoundSeeds(3, 0)) is not None
+
+
+@pytest.mark.parametrize(
+    ("model", "key"),
+    [
+        ({"name": "resnet18"}, "model.name"),
+        ({"name": "mlpp"}, "model.name"),
+        ({"mir_configs": {"backbone": "drn_d_22"}}, "model.mir_configs.backbone"),
+        ({"mir_configs": {"density_model": "kde"}}, "model.mir_configs.density_model"),
+        ({"mir_configs": {"feature_dims": 64}}, "model.mir_configs.feature_dims"),
+        ({"mir_configs": {"dim_reduction": 13}}, "model.mir_configs.dim_reduction"),
+        ({"mir_configs": {"density_model": "knn", "greedy_search": True}}, "model.mir_configs.greedy_search"),
+        (
+            {"mir_configs": {"density_model": "knn", "knn_metric": "euclidian"}},
+            "model.mir_configs.knn_metric",
+        ),
+        ({"dropout_probabilities": [0.1] * 5}, "model.dropout_probabilities"),
+        ({"pretrained": True}, "model.pretrained"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_at_its_key(model: dict, key: str) -> None:
+    with pytest.raises(UserError, match=key):
+        check_model(config(**model), SHAPE, 10)

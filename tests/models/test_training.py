@@ -1,0 +1,165 @@
+import pytest
+import torch
+from torch import nn
+
+from src.config import OptimizerConfig, TrainingConfig
+from src.layers.stacked import stack_members
+from src.models.mir import MIR
+from src.models.mlp import MLP, MLPDecoder
+from src.models.prediction import mean_loss, predict
+from src.models.training import BestWeights, JointFit, fit, make_optimizer, make_scheduler
+from src.utils.errors import NonFiniteError
+from src.utils.seeding import RoundSeeds
+from tests.models.fakes import Blobs
+
+TRAIN, VAL = torch.arange(60), torch.arange(60, 90)
+SEEDS = RoundSeeds(3, 0)
+
+
+def network(members: int = 1, dropout: float = 0.25) -> MLP:
+    torch.manual_seed(0)
+    return stack_members([MLP((8,), (16, 16), 3, (dropout,)) for _ in range(members)])
+
+
+def test_training_learns_separable_classes() -> None:
+    model, source = network(), Blobs()
+    fit(model, source, TRAIN, VAL, TrainingConfig(epochs=80), OptimizerConfig(lr=0.01), SEEDS)
+    assert (predict(model.eval(), source, VAL).argmax(1) == source.labels_N[VAL]).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("decoder", [False, True])
+@pytest.mark.parametrize("scheduler", ["step", "poly", "cosineannealing", "reduce_on_plateau", None])
+def test_members_trained_together_equal_members_trained_alone(scheduler: str | None, decoder: bool) -> None:
+    """Dropout, early stopping at different epochs and best weights included; float64, so that only rounding differs."""
+
+    def build(members: int) -> nn.Module:
+        torch.manual_seed(0)
+        parts = [MLP((8,), (16, 16), 3, (0.25,)) for _ in range(members)]
+        if decoder:
+            parts = [MIR(part, MLPDecoder((8,), (16, 16)), 1.0) for part in parts]
+        return stack_members(parts).double()
+
+    source = Blobs(spread=1.5)
+    source.inputs_N_D = source.inputs_N_D.double()
+    training = TrainingConfig(
+        epochs=40, batch_size=16, scheduler=scheduler, patience_lr_reduce=3, patience_early_stopping=2
+    )
+    together = build(3)
+    alone = build(3).split()
+    history = fit(together, source, TRAIN, VAL, training, OptimizerConfig(lr=0.02), SEEDS)
+    for member, part in enumerate(alone):
+        own = JointFit(part, [member], source, TRAIN, VAL, training, OptimizerConfig(lr=0.02), SEEDS).run(
+            lambda *_: None
+        )
+        assert own.epochs == [history.epochs[member]]
+        assert own.best_epoch == [history.best_epoch[member]]
+        assert own.val_loss[0] == pytest.approx(history.val_loss[member], rel=1e-9)
+        for name, parameter in part.named_parameters():
+            torch.testing.assert_close(
+                parameter[0], together.get_parameter(name)[member], rtol=1e-7, atol=1e-9
+            )
+    if scheduler is None:
+        assert len(set(history.epochs)) > 1, "this case should have members that stop at different epochs"
+
+
+def test_the_same_seeds_give_the_same_weights_and_others_do_not() -> None:
+    states = []
+    for seeds in (SEEDS, SEEDS, RoundSeeds(4, 0)):
+        model = network()
+        fit(model, Blobs(), TRAIN, VAL, TrainingConfig(epochs=3), OptimizerConfig(), seeds)
+        states.append(torch.cat([p.flatten() for p in model.parameters()]))
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])
+
+
+def test_best_weights_are_a_copy_and_come_back() -> None:
+    model, source = network(dropout=0.0), Blobs(spread=2.0)
+    training = TrainingConfig(epochs=60, early_stopping=False, scheduler=None)
+    history = fit(model, source, TRAIN, VAL, training, OptimizerConfig(lr=0.05), SEEDS)
+    assert history.epochs == [60]
+    assert history.best_epoch[0] < 60, "the case should overfit"
+    assert mean_loss(model, source, VAL).item() == pytest.approx(min(history.val_loss[0]), rel=1e-6)
+
+
+def test_without_load_best_model_the_last_weights_stay() -> None:
+    model, source = network(dropout=0.0), Blobs(spread=2.0)
+    training = TrainingConfig(epochs=60, early_stopping=False, scheduler=None, load_best_model=False)
+    history = fit(model, source, TRAIN, VAL, training, OptimizerConfig(lr=0.05), SEEDS)
+    assert mean_loss(model, source, VAL).item() == pytest.approx(history.val_loss[0][-1], rel=1e-6)
+
+
+def test_early_stopping_waits_exactly_its_patience() -> None:
+    training = TrainingConfig(epochs=200, patience_early_stopping=7, scheduler=None)
+    history = fit(network(), Blobs(spread=2.0), TRAIN, VAL, training, OptimizerConfig(lr=0.05), SEEDS)
+    assert history.epochs[0] - history.best_epoch[0] == 7
+    assert len(history.val_loss[0]) == history.epochs[0] < 200
+
+
+def test_a_tie_counts_as_an_improvement() -> None:
+    best = BestWeights(network())
+    for epoch, loss in enumerate([1.0, 0.5, 0.5, 0.6]):
+        best.update(0, epoch, loss)
+    assert best.epoch == [2]
+
+
+def test_a_non_finite_loss_names_epoch_and_dataset_indices() -> None:
+    source = Blobs()
+    source.inputs_N_D[41] = float("nan")
+    with pytest.raises(NonFiniteError, match=r"epoch 1, batch \d+ \(dataset indices .*\b41\b"):
+        fit(network(), source, TRAIN, VAL, TrainingConfig(batch_size=8), OptimizerConfig(), SEEDS)
+
+
+def test_a_non_finite_validation_loss_stops_too() -> None:
+    source = Blobs()
+    source.inputs_N_D[70] = float("inf")
+    with pytest.raises(NonFiniteError, match="validation loss"):
+        fit(network(), source, TRAIN, VAL, TrainingConfig(), OptimizerConfig(), SEEDS)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "expected"),
+    [
+        ("step", [1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01]),
+        ("poly", [(1 - epoch / 8) ** 0.9 for epoch in range(8)]),
+        (
+            "cosineannealing",
+            [0.5 * (1 + torch.cos(torch.tensor(torch.pi * (e % 4) / 4)).item()) for e in range(8)],
+        ),
+        (None, [1] * 8),
+    ],
+)
+def test_schedulers_set_each_epochs_learning_rate(scheduler: str | None, expected: list[float]) -> None:
+    training = TrainingConfig(epochs=8, scheduler=scheduler, patience_lr_reduce=3, early_stopping=False)
+    history = fit(network(), Blobs(), TRAIN, VAL, training, OptimizerConfig(lr=0.1, T0=4), SEEDS)
+    assert history.learning_rate[0] == pytest.approx([0.1 * factor for factor in expected])
+
+
+def test_reduce_on_plateau_goes_by_the_validation_loss() -> None:
+    training = TrainingConfig(scheduler="reduce_on_plateau", lr_reduce_factor=0.5, patience_lr_reduce=1)
+    optimizer = make_optimizer(network(), OptimizerConfig(lr=0.1))
+    scheduler = make_scheduler(optimizer, training, OptimizerConfig())
+    rates = []
+    for loss in (1.0, 0.9, 0.9, 0.9, 0.9, 0.9):
+        scheduler.step(loss)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == [0.1, 0.1, 0.1, 0.05, 0.05, 0.025]
+
+
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+def test_optimisers_take_the_configs_step(kind: str) -> None:
+    """One step against torch's unfused optimiser on the same gradients."""
+    config = OptimizerConfig(type=kind, lr=0.05, momentum=0.5, weight_decay=0.1, betas=(0.8, 0.9))
+    ours, theirs = network(), network()
+    reference = (
+        torch.optim.Adam(theirs.parameters(), 0.05, (0.8, 0.9), weight_decay=0.1, foreach=False)
+        if kind == "adam"
+        else torch.optim.SGD(theirs.parameters(), 0.05, 0.5, weight_decay=0.1)
+    )
+    optimizer = make_optimizer(ours, config)
+    for _ in range(3):
+        for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+            a.grad = b.grad = torch.ones_like(a) * a.detach().mean()
+        optimizer.step()
+        reference.step()
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b)

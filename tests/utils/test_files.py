@@ -1,0 +1,56 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.utils.errors import UserError
+from src.utils.files import exclusive, write_atomically
+
+
+def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file"
+    write_atomically(path, b"first")
+    write_atomically(path, b"second")
+    assert path.read_bytes() == b"second"
+    assert os.listdir(path.parent) == ["file"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"first")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(UserError, match=r"file: cannot write \(No space left on device\)"):
+        write_atomically(path, b"second")
+    assert path.read_bytes() == b"first"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_lock_is_refused_while_held_and_free_afterwards(tmp_path: Path) -> None:
+    lock = tmp_path / "run_1" / "lock"
+    with (
+        exclusive(lock),
+        pytest.raises(UserError, match=f"process {os.getpid()} on .* is at work"),
+        exclusive(lock),
+    ):
+        pass
+    with exclusive(lock):
+        pass
+
+
+def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    holder = "import os; from pathlib import Path; from src.utils.files import exclusive\n"
+    holder += f"with exclusive(Path({str(lock)!r})): os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", holder], check=False).returncode == -9
+    assert lock.exists()
+    with exclusive(lock):
+        pass

@@ -1,0 +1,103 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from src.utils.errors import UserError
+from src.utils.records import Query, RunRecords, read_rows, write_wide_csv
+
+ROW = {"round": 0, "labelled": 10}
+
+
+def committed(folder: Path, rounds: int = 3) -> RunRecords:
+    records = RunRecords(folder, run_seed=3)
+    for round_ in range(rounds):
+        query = Query(torch.tensor([round_, 7]), torch.tensor([0.5, 0.25]), torch.arange(3), torch.rand(3))
+        records.commit({**ROW, "round": round_}, query, torch.tensor([-1, -2, round_]), finished=False)
+    return records
+
+
+def test_what_was_committed_is_taken_up_again(tmp_path: Path) -> None:
+    committed(tmp_path)
+    records = RunRecords(tmp_path, run_seed=3)
+    assert [row["round"] for row in records.rows] == [0, 1, 2]
+    assert records.labelled_in_round_N.tolist() == [-1, -2, 2]
+    assert not records.finished
+
+
+def test_queries_hold_indices_and_scores_of_each_round(tmp_path: Path) -> None:
+    committed(tmp_path)
+    with np.load(tmp_path / "queries.npz") as file:
+        assert sorted(file.files) == sorted(
+            f"{name}_{r}" for r in range(3) for name in ("indices", "scores", "pool_indices", "pool_scores")
+        )
+        assert file["indices_1"].tolist() == [1, 7]
+        assert file["scores_1"].tolist() == [0.5, 0.25]
+
+
+def test_rows_and_queries_beyond_the_state_are_dropped(tmp_path: Path) -> None:
+    """A crash between the files of a round: rows and queries are there, the state is not."""
+    committed(tmp_path, 2)
+    state = (tmp_path / "state.pt").read_bytes()
+    committed_again = RunRecords(tmp_path, 3)
+    committed_again.commit({**ROW, "round": 2}, Query(torch.tensor([5]), torch.rand(1)), torch.zeros(3), True)
+    (tmp_path / "state.pt").write_bytes(state)
+    records = RunRecords(tmp_path, 3)
+    assert [row["round"] for row in records.rows] == [0, 1]
+    records.commit({**ROW, "round": 2, "again": True}, None, torch.zeros(3), True)
+    assert [row.get("again") for row in read_rows(tmp_path)] == [None, None, True]
+    with np.load(tmp_path / "queries.npz") as file:
+        assert "indices_2" not in file.files
+
+
+def test_another_seed_is_refused(tmp_path: Path) -> None:
+    committed(tmp_path)
+    with pytest.raises(UserError, match="seed 3, not 4"):
+        RunRecords(tmp_path, run_seed=4)
+
+
+@pytest.mark.parametrize("name", ["state.pt", "queries.npz", "rounds.jsonl"])
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"\x80garbage"])
+def test_damaged_files_are_refused_by_name(tmp_path: Path, name: str, damage) -> None:
+    committed(tmp_path)
+    path = tmp_path / name
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match=name.replace(".", r"\.")):
+        RunRecords(tmp_path, run_seed=3)
+
+
+def test_non_finite_numbers_never_reach_the_disk(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        RunRecords(tmp_path, 3).commit({**ROW, "loss": float("nan")}, None, torch.zeros(3), False)
+    assert not (tmp_path / "state.pt").exists()
+
+
+def test_the_wide_csv_has_six_columns_a_run_and_leaves_missing_rounds_empty(tmp_path: Path) -> None:
+    def row(labelled: int, value: float) -> dict:
+        return {
+            "labelled": labelled,
+            **{s: {"accuracy": value, "loss": -value} for s in ("train", "val", "test")},
+        }
+
+    write_wide_csv(tmp_path / "t.csv", {1: [row(10, 0.5), row(20, 0.6)], 3: [row(10, 0.7)]})
+    with open(tmp_path / "t.csv", newline="") as file:
+        header, *rows = list(csv.reader(file))
+    assert header == ["samples"] + [
+        f"{split}_{kind}_run{run}"
+        for run in (1, 3)
+        for split in ("test", "train", "val")
+        for kind in ("accuracy", "losses")
+    ]
+    cells = [dict(zip(header, cells, strict=True)) for cells in rows]
+    assert [c["samples"] for c in cells] == ["10", "20"]
+    assert (cells[0]["test_accuracy_run3"], cells[1]["test_accuracy_run3"]) == ("0.7", "")
+    assert cells[1]["val_losses_run1"] == "-0.6"
+
+
+def test_rounds_are_json_lines(tmp_path: Path) -> None:
+    committed(tmp_path)
+    lines = (tmp_path / "rounds.jsonl").read_text().splitlines()
+    assert [json.loads(line)["round"] for line in lines] == [0, 1, 2]
