@@ -68,7 +68,7 @@ def run(options: argparse.Namespace, task: Task | None) -> None:
     if options.overwrite:
         data = load_dataset(config, device)  # bad data must not cost the earlier results
         experiment.clear()
-    experiment.prepare()
+    experiment.check()
     for number in runs:
         with exclusive(experiment.lock(number)):
             records = RunRecords(experiment.run_folder(number), config.random_state[number - 1])
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace, task: Task | None) -> None:
                 print(f"run {number}/{config.runs} of {config.name} is finished; --overwrite starts it anew")
             else:
                 data = data or load_dataset(config, device)
-                experiment.write_provenance(device)
+                experiment.describe(device)
                 run_one(config, plan, data, records, number, experiment)
     print(f"\n{config.name}, run {number}\n{round_table(records.rows)}\n")
     if config.save_df:

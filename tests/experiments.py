@@ -52,7 +52,12 @@ class Outcome(NamedTuple):
 def run_cli(*arguments: str | Path, task: Task | None = "classification") -> Outcome:
     """Run the command line in this process. Whatever it raises, but for SystemExit, is a traceback to its user."""
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), determinism_restored():
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        determinism_restored(),
+        one_thread(),
+    ):
         try:
             status = main(task, [str(argument) for argument in arguments])
         except SystemExit as exit_:  # argparse leaves this way
@@ -69,6 +74,17 @@ def determinism_restored() -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread, which is fastest for networks this small, most of all beside other processes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -116,5 +132,5 @@ def committed(run_folder: Path) -> int:
 
 
 def environment() -> dict[str, str]:
-    """This process' environment with its number of threads, so that another process computes the same bits."""
-    return {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    """For a process of its own that computes with one thread, as ``run_cli`` does, and so to the same bits."""
+    return {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -15,7 +15,6 @@ import torchvision
 from tests.experiments import QUICK, Outcome, parts, results, run_cli, tree
 
 
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output folder with the finished experiment of QUICK."""
@@ -92,6 +91,11 @@ EDITS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "ndata_to_label: [10]",
         ("training.ndata_to_label", "3 iterations label 2 times", "1 entries"),
     ),
+    "more_labels_than_are_scored": (
+        "  verbose: false",
+        "  max_pool_samples: 15",
+        ("training.max_pool_samples", "15 inputs are scored", "asks for 20"),
+    ),
     "more_initial_labels_than_pool": (
         "initially_labelled: 20",
         "initially_labelled: 1155",
@@ -116,6 +120,11 @@ EDITS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "  name: MLP",
         "  mc_dropout: true\n  dropout_probabilities: [0.0]",
         ("model.dropout_probabilities", "above 0"),
+    ),
+    "mc_dropout_without_a_layer_for_it": (
+        "hidden_layers: [16, 16]",
+        "hidden_layers: [16]\n  mc_iterations: 5\n  mc_dropout: true",
+        ("model.mc_dropout", "this network has none", "model.hidden_layers"),
     ),
     "unknown_dataset": ("dataset: digits", "dataset: digts", ("data.dataset", "did you mean 'digits'?")),
     "cityscapes_in_classification": (
@@ -166,6 +175,7 @@ EDITS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 LINE_OF = {
     "seeds_fewer_than_runs": "random_state",
     "mc_dropout_without_dropout": "dropout_probabilities",
+    "mc_dropout_without_a_layer_for_it": "mc_dropout",
     "unknown_distance": "knn_metric",
     "pca_wider_than_features": "dim_reduction",
     "feature_dims_contradict_backbone": "feature_dims",
@@ -176,7 +186,9 @@ LINE_OF = {
 
 
 @pytest.mark.parametrize("kind", EDITS)
-def test_bad_config_is_refused_at_its_line(kind: str, digits_config: Path, refused: Callable[..., Outcome]) -> None:
+def test_bad_config_is_refused_at_its_line(
+    kind: str, digits_config: Path, refused: Callable[..., Outcome]
+) -> None:
     old, new, words = EDITS[kind]
     assert QUICK.count(old) == 1
     text = QUICK.replace(old, new)
@@ -218,7 +230,10 @@ def test_folder_as_config_file_is_refused(digits_config: Path, refused: Callable
 OPTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "set_without_equals": (("--set", "training.epochs"), ("--set training.epochs", "key.sub=value")),
     "set_without_key": (("--set", "=3"), ("--set =3", "key.sub=value")),
-    "set_with_an_empty_part": (("--set", "training..epochs=3"), ("--set training..epochs=3", "key.sub=value")),
+    "set_with_an_empty_part": (
+        ("--set", "training..epochs=3"),
+        ("--set training..epochs=3", "key.sub=value"),
+    ),
     "set_below_a_value": (("--set", "name.first=x"), ("--set name.first", "name is a value")),
     "set_unknown_key": (("--set", "training.epoch=3"), ("--set training.epoch", "did you mean epochs?")),
     "set_wrong_type": (("--set", "training.epochs=x"), ("--set training.epochs", "whole number")),
@@ -245,8 +260,12 @@ def test_bad_options_are_refused(kind: str, refused: Callable[..., Outcome]) -> 
     says(refused(*options), *words)
 
 
-@pytest.mark.parametrize("options", [["--epochs", "3"], ["--run", "one"], ["--set"], ["--over"]], ids=" ".join)
-def test_options_that_do_not_exist_are_refused(options: list[str], digits_config: Path, outputs: Path) -> None:
+@pytest.mark.parametrize(
+    "options", [["--epochs", "3"], ["--run", "one"], ["--set"], ["--over"]], ids=" ".join
+)
+def test_options_that_do_not_exist_are_refused(
+    options: list[str], digits_config: Path, outputs: Path
+) -> None:
     before = tree(outputs)
     outcome = run_cli("--config_path", digits_config, "--output_dir", outputs, *options)
     assert outcome.status == 2
@@ -268,7 +287,6 @@ def test_missing_data_that_cannot_be_downloaded_is_refused(
     (tmp_path / "data").mkdir()
     outcome = refused(
         *("--set", "name=new", "--set", "data.dataset=mnist", "--set", f"data.path={tmp_path / 'data'}"),
-        new_files=STARTED,
     )
     says(outcome, "data.path", "train-images-idx3-ubyte", "no network here", str(tmp_path / "data"))
     assert not tree(tmp_path / "data")
@@ -284,7 +302,6 @@ def test_truncated_gzip_is_refused(refused: Callable[..., Outcome], tmp_path: Pa
     before = tree(raw)
     outcome = refused(
         *("--set", "name=new", "--set", "data.dataset=mnist", "--set", f"data.path={tmp_path / 'data'}"),
-        new_files=STARTED,
     )
     says(outcome, str(raw / "train-images-idx3-ubyte.gz"), "cut off", "put a good copy in its place")
     assert tree(raw) == before
@@ -409,7 +426,11 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = {
         ("has 2 of 3 rounds",),
     ),
     "rounds_deleted": ("run_1/rounds.jsonl", Path.unlink, ("cannot read",)),
-    "resolved_config_truncated": ("config.yaml", lambda path: path.write_text("name: [quick\n"), ("not valid YAML",)),
+    "resolved_config_truncated": (
+        "config.yaml",
+        lambda path: path.write_text("name: [quick\n"),
+        ("not valid YAML",),
+    ),
 }
 
 
@@ -421,7 +442,9 @@ def test_damaged_records_are_refused(kind: str, outputs: Path, refused: Callable
     says(refused(), str(path), *words)
 
 
-def test_records_damaged_beyond_reading_can_be_overwritten(digits_config: Path, outputs: Path, finished: Path) -> None:
+def test_records_damaged_beyond_reading_can_be_overwritten(
+    digits_config: Path, outputs: Path, finished: Path
+) -> None:
     for path in (outputs / "quick").rglob("*.*"):
         path.write_bytes(b"\x80garbage")
     outcome = run_cli("--config_path", digits_config, "--output_dir", outputs, "--overwrite")

@@ -37,8 +37,8 @@ class Experiment:
         """The file that the process at work on that run holds locked."""
         return self.run_folder(run) / "lock"
 
-    def prepare(self) -> None:
-        """Make the folder, or check that what it holds came from this config; UserError with the differences."""
+    def check(self) -> None:
+        """Check that what the folder holds, if it is there, came from this config; UserError with the differences."""
         path = self.folder / "config.yaml"
         if path.exists():
             changed = differences(load_config(path), self.config)
@@ -48,12 +48,10 @@ class Experiment:
                     f"{self.folder} holds an experiment of another config:\n  {listed}\n"
                     "Give this one another `name`, change the config back, or start anew with --overwrite"
                 )
-        text = to_yaml(self.config).encode()
-        if not path.exists() or path.read_bytes() != text:
-            write_atomically(path, text)
 
-    def write_provenance(self, device: torch.device) -> None:
-        """Say where the rounds to come are from; for the process that computes them, not one that only looks."""
+    def describe(self, device: torch.device) -> None:
+        """Write config and provenance of rounds to come; for a process that holds a run's lock and has rounds to do."""
+        write_atomically(self.folder / "config.yaml", to_yaml(self.config).encode())
         text = json.dumps(provenance(device), indent=2).encode() + b"\n"
         write_atomically(self.folder / "provenance.json", text)
 
@@ -67,7 +65,9 @@ class Experiment:
                     shutil.rmtree(self.folder)
                 self.csv.unlink(missing_ok=True)
             except OSError as error:
-                raise UserError(f"{error.filename}: cannot remove ({error.strerror}); mend permissions") from error
+                raise UserError(
+                    f"{error.filename}: cannot remove ({error.strerror}); mend permissions"
+                ) from error
 
     def write_csv(self) -> None:
         """Merge the runs that have rounds into the wide CSV."""

@@ -52,6 +52,13 @@ def make_plan(config: Config, task: str | None = None) -> Plan:
             f"{config.training.initially_labelled} exceeds the {train_size} inputs that {info.name} has left "
             f"after data.val_size {config.data.val_size}",
         )
+    scored, most = config.training.max_pool_samples, max(queries(config), default=0)
+    if scored != -1 and scored < most:
+        raise config.error(
+            "training.max_pool_samples",
+            f"{scored} inputs are scored and training.ndata_to_label asks for {most} of them; raise it, or -1 to "
+            "score the whole pool",
+        )
     return Plan(info, heuristic, parameters, budget(config, train_size), train_size, val_size)
 
 

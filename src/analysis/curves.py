@@ -29,19 +29,20 @@ MARKERS = "osD^vPX<>*"
 def plot_learning_curve(experiment_dir: Path, metric: str = "accuracy") -> Path:
     """Draw an experiment's test `metric` against labels: a thin line per run, and their mean.
 
-    Writes learning_curve.png and its numbers as learning_curve.csv (labels, mean, sample standard deviation, each
-    run; accuracies as fractions) into `experiment_dir`, and returns the picture's path. UserError where no run
-    has finished a round, or the metric is not among the records.
+    Writes learning_curve.png and its numbers as learning_curve.csv (labels, mean, sample standard deviation,
+    each run; accuracies as fractions) into `experiment_dir`, and returns the picture's path. UserError where no
+    run has finished a round, or the metric is not among the records.
     """
     runs, curve = read_experiment(experiment_dir, metric)
     scale = 100 if metric in PERCENT_METRICS else 1
     figure, axes = _axes("linear")
-    for run, values_R in zip(runs, curve.values_K_R, strict=True):
-        style = {"color": "tab:blue", "alpha": 0.45, "linewidth": 0.9} if len(runs) > 1 else {}
-        axes.plot(curve.labels_R, scale * values_R, marker=".", label=run.replace("_", " "), **style)
-    if len(runs) > 1:
-        axes.plot(curve.labels_R, scale * curve.mean_R, color="black", linewidth=2, label="mean")
-        axes.legend()
+    for number, values_R in enumerate(curve.values_K_R):
+        label = "each run" if number == 0 else None
+        axes.plot(
+            curve.labels_R, scale * values_R, color="C0", alpha=0.5, linewidth=0.9, marker=".", label=label
+        )
+    axes.plot(curve.labels_R, scale * curve.mean_R, color="black", linewidth=2, label="mean")
+    axes.legend()
     axes.set(title=experiment_dir.resolve().name, ylabel=f"test {metric}" + (" (%)" if scale == 100 else ""))
     path = experiment_dir / "learning_curve.png"
     _save(figure, path)

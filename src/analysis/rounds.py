@@ -87,7 +87,7 @@ def _by_labels(rows: list[Row], metric: str, path: Path) -> dict[int, float]:
 
 
 def read_wide_csv(path: Path, column: str = "test_accuracy") -> Curve:
-    """`column` of every run in a wide CSV: index `samples`, columns `<column>_run<k>`, empty cells for no round.
+    """`column` of every run in a wide CSV: index `samples`, `<column>_run<k>`, an empty cell where no round is.
 
     UserError if the file is missing, has other columns, or holds something that is no number.
     """

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from src.config import Config
+from src.layers.consistent_dropout import dropout_layers
 from src.layers.stacked import stack_members
 from src.models.density import DENSITY_HEADS, GMM, KNN, DensityModel, GreedySearch
 from src.models.mir import MIR
@@ -49,8 +50,9 @@ def build_model(
 
 
 def build_density(config: Config, seeds: RoundSeeds) -> DensityModel | None:
-    """The density head of a MIR model, unfitted; None for models without one."""
-    if config.model.name != "mir":
+    """The density head of a MIR model, unfitted; None for other models, and for an ensemble, whose members each have
+    features of their own."""
+    if config.model.name != "mir" or config.model.ensemble > 1:
         return None
     mir = config.model.mir_configs
     if DENSITY_HEADS.get(mir.density_model) is GMM:
@@ -90,6 +92,12 @@ def check_model(config: Config, input_shape: Sequence[int], nb_classes: int) -> 
             network = ARCHITECTURES.get(model.name)(config, input_shape, nb_classes)
         except ValueError as error:
             raise config.error("model.dropout_probabilities", str(error)) from None
+    if model.mc_dropout and model.mc_iterations > 1 and not dropout_layers(network):
+        raise config.error(
+            "model.mc_dropout",
+            "Monte-Carlo passes need a dropout layer and this network has none; an MLP has one after every hidden "
+            "layer but the first (model.hidden_layers, model.dropout_probabilities)",
+        )
     if model.name == "mir":
         _check_density(config, network.feature_dims)
     return model.ensemble * sum(parameter.numel() for parameter in network.parameters())

@@ -1,0 +1,367 @@
+"""The command line as its users meet it: the shipped config from end to end, ``--check``, and the entry scripts."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from matplotlib.image import imread
+
+from src.data.mnist import IdxDataset
+from tests.experiments import ROOT, determinism_restored, one_thread, results, rows, run_cli, tree
+
+ENTRY_SCRIPTS = ["active_learning_classification.py", "active_learning_segmentation.py"]
+SHIPPED = [ROOT / "config.yaml", *sorted((ROOT / "experiment_configs").rglob("*.yaml"))]
+
+# The schema's words as the documentation of the config lists them, some in another case.
+VOCABULARY = """\
+training.heuristic random entropy bald batchbald variance margin certainty precomputed BALD Entropy
+training.reduction max min mean sum none
+training.scheduler step poly reduce_on_plateau cosineannealing CosAnnWarmup null
+data.dataset digits mnist fashion_mnist dirty_mnist svhn cifar10 cifar100 MNIST
+data.dataset cityscapes cityscapes_yu voc synthetic_streets
+model.name MIR MLP CNN BNN BCNN UNet deeplabv3plus mlp mir
+model.name resnet18 resnet34 resnet50 resnet101 resnet152
+model.name resnext50_32x4d resnext101_32x8d wide_resnet50_2 wide_resnet101_2 drn_c_26 drn_c_42 drn_c_58
+model.name drn_d_22 drn_d_24 drn_d_38 drn_d_40 drn_d_54 drn_d_56 drn_d_105 drn_d_107
+model.mir_configs.backbone MLP resnet18 resnet50 drn_d_22 drn_c_26 deeplabv3plus
+model.mir_configs.density_model gmm knn gmm_seg kde
+model.mir_configs.reduction mean sum max min median
+model.mir_configs.metric l2 l1 val train val_l2 val_l1 train_l2 train_val_l2 train_val_l1
+model.mir_configs.knn_weights uniform distance
+model.mir_configs.knn_metric euclidean cosine manhattan chebyshev
+model.deeplab_configs.backbone resnet18 resnet101
+optimizer.type adam sgd Adam SGD
+"""
+WORDS = [(key, word) for key, *words in map(str.split, VOCABULARY.splitlines()) for word in words]
+# Of these keys a version may have some words still to come; of all others every word works.
+GROWING = {
+    "training.heuristic": {"random", "entropy", "bald", "variance", "margin", "certainty", "precomputed"},
+    "data.dataset": {"digits", "mnist", "fashion_mnist"},
+    "model.name": {"mlp", "mir"},
+    "model.mir_configs.backbone": {"mlp"},
+    "model.mir_configs.density_model": {"gmm", "knn"},
+}
+# What to mix: words that work, values that contradict some other, and some that are always refused.
+MIXTURE = {
+    **{key: [word for name, word in WORDS if name == key] for key, _ in WORDS if key not in GROWING},
+    **{key: sorted(words) for key, words in GROWING.items()},
+    "training.initially_balanced": ["true", "false"],
+    "training.max_pool_samples": ["-1", "50"],
+    "training.ndata_to_label": ["0", "5000", "[1, 2, 3, 4, 5, 6, 7, 8, 9]"],
+    "training.iterations": ["1", "10"],
+    "training.initially_labelled": ["1", "200"],
+    "data.val_size": ["0.001", "0.5", "0.999"],
+    "data.augmentation": ["false", "true"],
+    "data.rgb_normalization": ["false", "true"],
+    "data.mean": ["null", "[0.5]", "[0.5, 0.5, 0.5]"],
+    "data.std": ["null", "[0.2]", "[0.2, 0.2, 0.2]"],
+    "data.img_rows": ["null", "8", "32"],
+    "model.ensemble": ["1", "3"],
+    "model.mc_dropout": ["false", "true"],
+    "model.mc_iterations": ["1", "10"],
+    "model.hidden_layers": ["[128, 128]", "[1]", "[64, 32, 16]"],
+    "model.dropout_probabilities": ["[0.25]", "[]", "[0.1, 0.2, 0.3, 0.4, 0.5]"],
+    "model.pretrained": ["false", "true"],
+    "model.mir_configs.reconstruction_weight": ["0.0", "0.5", "2.0"],
+    "model.mir_configs.warmup": ["false", "10"],
+    "model.mir_configs.feature_dims": ["null", "128"],
+    "model.mir_configs.dim_reduction": ["-1", "10", "500"],
+    "model.mir_configs.greedy_search": ["false", "true"],
+    "wandb_logging": ["true", "false"],
+    "runs": ["1", "3", "5"],
+}
+
+
+# What would refuse most mixtures, or take most of their time.
+HINDERING = {
+    *("data.dataset", "data.img_rows", "data.augmentation", "model.name", "model.pretrained"),
+    *("data.rgb_normalization", "runs", "model.mir_configs.feature_dims", "training.initially_labelled"),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(dataset: IdxDataset) -> None:
+        raise AssertionError(f"{dataset.info.name} was about to be downloaded")
+
+    monkeypatch.setattr(IdxDataset, "_download", refuse)
+
+
+def overrides(values: dict[str, str]) -> list[str]:
+    return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+
+
+# ---- a run, from end to end ---------------------------------------------------------------------------------------
+
+
+def test_shipped_config_runs_to_a_table_and_a_plot(tmp_path: Path) -> None:
+    status, out, _ = run_cli("--config_path", ROOT / "config.yaml", "--output_dir", tmp_path)
+    assert status == 0
+    found = rows(tmp_path / "quickstart" / "run_1")
+    assert [row["labelled"] for row in found] == list(range(20, 201, 20))
+
+    title, *table = re.findall(r"^ *(?:round|\d+) +(?:labels|\d+)  .*$", out, re.MULTILINE)
+    assert title.split()[:2] == ["round", "labels"]
+    assert [line.split()[:2] for line in table] == [
+        [str(row["round"]), str(row["labelled"])] for row in found
+    ]
+    for line, row in zip(table, found, strict=True):
+        shown = [f"{row[split]['accuracy']:.2%}" for split in ("train", "val", "test")]
+        assert line.split()[2:5] == shown
+
+    plot = Path(re.search(r"^plot +(.+)$", out, re.MULTILINE)[1])  # type: ignore[index]
+    assert plot.is_relative_to(tmp_path)
+    assert plot.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    picture = imread(plot)
+    assert min(picture.shape[:2]) > 300
+    assert picture.std() > 0.01, "the picture is blank"
+    assert Path(re.search(r"^curves +(.+)$", out, re.MULTILINE)[1]).is_file()  # type: ignore[index]
+
+    # A network that learns: far above chance at the end, and above its own start.
+    accuracies = [row["test"]["accuracy"] for row in found]
+    assert accuracies[-1] > 0.8
+    assert accuracies[-1] > accuracies[0] + 0.1
+
+
+def test_wandb_logging_breaks_no_run(digits_config: Path, tmp_path: Path) -> None:
+    for name, flag in (("with", "true"), ("without", "false")):
+        options = ("--output_dir", tmp_path / name, "--set", f"wandb_logging={flag}")
+        assert run_cli("--config_path", digits_config, *options).status == 0
+    assert results(tmp_path / "with", "quick") == results(tmp_path / "without", "quick")
+
+
+def test_verbose_progress_goes_to_stderr_and_changes_nothing(digits_config: Path, tmp_path: Path) -> None:
+    outputs = {}
+    for flag in ("true", "false"):
+        options = ("--output_dir", tmp_path / flag, "--set", f"training.verbose={flag}")
+        status, out, err = run_cli("--config_path", digits_config, *options)
+        assert status == 0
+        assert out.count("labels  test accuracy") == 3
+        outputs[flag] = err
+    assert "round" in outputs["true"]
+    assert outputs["false"] == ""
+    assert results(tmp_path / "true", "quick") == results(tmp_path / "false", "quick")
+
+
+def test_provenance_names_code_versions_device_and_command(digits_config: Path, tmp_path: Path) -> None:
+    assert run_cli("--config_path", digits_config, "--output_dir", tmp_path, "--device", "cpu").status == 0
+    found = yaml.safe_load((tmp_path / "quick" / "provenance.json").read_text())
+    assert found.keys() == {"time", "command", "git", "python", "packages", "device", "host"}
+    assert found["git"].keys() == {"sha", "dirty"}
+    assert found["device"]["type"] == "cpu"
+    assert {"torch", "numpy"} <= found["packages"].keys()
+
+
+def test_real_mnist_gets_through_a_round(real_mnist: Path, tmp_path: Path) -> None:
+    config = ROOT / "experiment_configs" / "final_runs" / "mnist_hu.yaml"
+    quick = {"data.path": str(real_mnist), "runs": "1", "training.iterations": "2", "training.epochs": "2"}
+    status, out, err = run_cli("--config_path", config, "--output_dir", tmp_path, *overrides(quick))
+    assert status == 0, err
+    found = rows(tmp_path / "mnist_hu" / "run_1")
+    assert [(row["labelled"], row["pool"]) for row in found] == [(100, 47_900), (200, 47_800)]
+    assert found[0]["class_balance"] == [10] * 10
+    assert "plot" in out
+
+
+@pytest.mark.cuda
+def test_shipped_config_runs_on_a_gpu(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        options = ("--output_dir", tmp_path / name, "--device", "cuda")
+        status, _, err = run_cli("--config_path", ROOT / "config.yaml", *options)
+        assert status == 0, err
+    assert results(tmp_path / "first", "quickstart") == results(tmp_path / "second", "quickstart")
+
+
+# ---- --check ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_check_prints_the_plan_without_data_and_makes_nothing(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run_cli("--config_path", path, "--check", "--device", "cpu")
+    assert status == 0, err
+    for topic in ("data", "model", "query", "rounds", "runs", "memory", "device"):
+        assert re.search(rf"^  {topic} +\S", out, re.MULTILINE), f"no {topic} in {out}"
+    config = yaml.safe_load(path.read_text())
+    assert out.startswith(f"{config['name']}: the config is good")
+    assert f"  query      {config['training']['heuristic']}" in out
+    assert re.search(rf"^  rounds +{config['training']['iterations']}, labels ", out, re.MULTILINE)
+    assert re.search(r"^  model .* [\d,]+ parameters", out, re.MULTILINE)
+    assert "mnist is absent" in out if config["data"]["dataset"] == "mnist" else "nothing to download" in out
+    assert not list(tmp_path.iterdir())
+
+
+def test_check_counts_what_will_be_built(digits_config: Path) -> None:
+    _, out, _ = run_cli("--config_path", digits_config, "--check", "--set", "model.ensemble=3")
+    # 64-16-16-10, weights and biases, three times.
+    one = 64 * 16 + 16 + 16 * 16 + 16 + 16 * 10 + 10
+    assert f"{3 * one:,} parameters, 3 members" in out
+    assert "labels 20, 30, 50" in out
+    assert "1154 to train on, 288 for validation, 355 for testing" in out
+
+
+def test_check_finds_real_mnist(real_mnist: Path) -> None:
+    config = ROOT / "experiment_configs" / "final_runs" / "mnist_knn.yaml"
+    status, out, _ = run_cli("--config_path", config, "--check", "--set", f"data.path={real_mnist}")
+    assert status == 0
+    assert f"mnist found at {real_mnist}" in out
+
+
+def test_check_of_a_finished_experiment_changes_nothing(digits_config: Path, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    assert run_cli("--config_path", digits_config, "--output_dir", outputs).status == 0
+    before = tree(outputs)
+    assert (
+        run_cli("--config_path", digits_config, "--output_dir", outputs, "--check", "--overwrite").status == 0
+    )
+    assert tree(outputs) == before
+
+
+def passes_or_explains(config: Path, values: dict[str, str]) -> tuple[int, str]:
+    """Check the config with these values over it: no traceback, and a refusal says which key and what else to do."""
+    status, out, err = run_cli("--config_path", config, "--check", *overrides(values), task=None)
+    if status == 0:
+        assert "the config is good" in out
+        assert not err
+    else:
+        assert status == 2
+        assert not out
+        assert err.startswith("error: ")
+        assert any(key in err for key in values), err
+    return status, err
+
+
+@pytest.mark.parametrize(("key", "word"), WORDS)
+def test_check_passes_or_explains_every_word_of_the_schema(key: str, word: str, digits_config: Path) -> None:
+    values = {key: word}
+    if key == "data.dataset":
+        values["data.nb_classes"] = "null"
+    if key.startswith("model.mir_configs"):
+        values = {"model.name": "MIR", "training.heuristic": "precomputed", **values}
+    if word.lower() in ("bald", "variance"):
+        values["model.ensemble"] = "2"
+    if word == "precomputed":
+        values["model.name"] = "MIR"
+    if word.lower() == "mir":
+        values["training.heuristic"] = "precomputed"
+    status, err = passes_or_explains(digits_config, values)
+    if word.lower() in GROWING.get(key, {word.lower()}):
+        assert status == 0, err
+    elif status:
+        assert f"error: --set {key}: " in err
+        assert "not in this version" in err
+        assert "choices: " in err
+
+
+def test_check_explains_segmentation_datasets_to_the_classification_script(digits_config: Path) -> None:
+    for name in ("cityscapes", "cityscapes_yu", "voc", "synthetic_streets"):
+        status, _, err = run_cli("--config_path", digits_config, "--check", "--set", f"data.dataset={name}")
+        assert status == 2
+        assert "active_learning_segmentation.py" in err
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.fixed_dictionaries({}, optional={key: st.sampled_from(values) for key, values in MIXTURE.items()}))
+def test_check_passes_or_explains_any_mixture_of_the_schema(
+    digits_config: Path, values: dict[str, str]
+) -> None:
+    # A mixture contradicts QUICK's own keys too, and is then refused at the line of one of those.
+    digits_config.write_text("name: mixture\n")
+    status, out, err = run_cli("--config_path", digits_config, "--check", *overrides(values), task=None)
+    assert (status, bool(out), bool(err)) in ((0, True, False), (2, False, True))
+    if status == 2:
+        assert err.startswith("error: ")
+        assert re.match(r"error: (--set )?(training|data|model|optimizer|random_state|runs)\b", err), err
+
+
+@settings(deadline=None, max_examples=20, suppress_health_check=list(HealthCheck))
+@given(
+    st.fixed_dictionaries(
+        {"model.name": st.sampled_from(["MIR", "MLP"]), "data.dataset": st.just("digits")},
+        optional={key: st.sampled_from(values) for key, values in MIXTURE.items() if key not in HINDERING},
+    )
+)
+def test_what_check_calls_good_runs_to_its_end(
+    digits_config: Path, tmp_path_factory: pytest.TempPathFactory, values: dict[str, str]
+) -> None:
+    digits_config.write_text(
+        "name: mixture\ntraining: {epochs: 1, iterations: 2, initially_labelled: 30, verbose: false}\n"
+        "model: {hidden_layers: [8, 8]}\n"
+    )
+    outputs = tmp_path_factory.mktemp("outputs")
+    arguments = ("--config_path", digits_config, "--output_dir", outputs, *overrides(values))
+    assume(run_cli(*arguments, "--check").status == 0)
+    status, _, err = run_cli(*arguments)
+    assert status == 0, err
+    labels = re.search(r"labels ([\d, ]+)$", run_cli(*arguments, "--check").out, re.MULTILINE)[1]  # type: ignore[index]
+    assert labels == ", ".join(str(row["labelled"]) for row in rows(outputs / "mixture" / "run_1"))
+
+
+# ---- the entry scripts --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("script", ENTRY_SCRIPTS)
+def test_entry_scripts_are_short(script: str) -> None:
+    assert len((ROOT / script).read_text().splitlines()) <= 40
+
+
+def run_script(script: str, arguments: list[Any], monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run an entry script as ``python script arguments``, in this process; its exit status."""
+    monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+    with pytest.raises(SystemExit) as exited, determinism_restored(), one_thread():
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+    assert isinstance(exited.value.code, int)
+    return exited.value.code
+
+
+def test_segmentation_script_refuses_digits(
+    digits_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--config_path", digits_config, "--output_dir", digits_config.parent / "outputs"]
+    assert run_script("active_learning_segmentation.py", arguments, monkeypatch) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith(f"error: {digits_config}:13: data.dataset: 'digits' is for classification")
+    assert "active_learning_classification.py" in err
+    assert not out
+    assert not (digits_config.parent / "outputs").exists()
+
+
+def test_segmentation_script_explains_what_is_not_there_yet(
+    digits_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--config_path", digits_config, "--check", "--set", "data.dataset=cityscapes"]
+    assert run_script("active_learning_segmentation.py", arguments, monkeypatch) == 2
+    assert "not in this version yet" in capsys.readouterr().err
+
+
+def test_classification_script_runs_a_config(
+    digits_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--config_path", digits_config, "--output_dir", digits_config.parent / "outputs"]
+    assert run_script("active_learning_classification.py", arguments, monkeypatch) == 0
+    assert "plot" in capsys.readouterr().out
+
+
+def test_help_names_every_documented_option() -> None:
+    status, out, _ = run_cli("--help")
+    assert status == 0
+    for option in ("--config_path", "--set", "--run", "--check", "--overwrite", "--device"):
+        assert option in out
+
+
+def test_config_path_defaults_to_the_config_beside(
+    digits_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    digits_config.rename("config.yaml")
+    status, out, _ = run_cli("--check")
+    assert status == 0
+    assert out.startswith("quick: the config is good")

@@ -1,0 +1,428 @@
+"""The same config and seed give the same records, whatever happens on the way: kills, crashes, a second process."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.experiments import ROOT, committed, environment, parts, results, rows, run_cli, tree
+
+Command = tuple[str | Path, ...]
+
+# One of each kind of random draw: dropout, Monte-Carlo masks, shuffled ranks, pool subsets, members, bank samples.
+METHODS = {
+    "random": ("training.heuristic=random", "training.initially_balanced=false"),
+    "entropy_of_a_pool_subset": ("training.max_pool_samples=300", "training.save_scores=true"),
+    "mc_dropout_bald": ("training.heuristic=bald", "model.mc_dropout=true", "model.mc_iterations=4"),
+    "ensemble_variance": ("training.heuristic=variance", "model.ensemble=3"),
+    "ensemble_on_plateaus": ("training.scheduler=reduce_on_plateau", "model.ensemble=2"),
+    "sgd_cosine_margin": (
+        "training.heuristic=margin",
+        "optimizer.type=sgd",
+        "training.scheduler=cosannwarmup",
+    ),
+    "hu_greedy": (
+        "training.heuristic=precomputed",
+        "model={name: MIR, hidden_layers: [16, 16], mir_configs: {density_model: gmm, greedy_search: true}}",
+    ),
+    "hu_kde": (
+        "training.heuristic=precomputed",
+        "model={name: MIR, hidden_layers: [16, 16], mir_configs: {density_model: knn, max_samples: 3}}",
+    ),
+}
+
+
+def settings(*overrides: str) -> list[str]:
+    return [part for override in overrides for part in ("--set", override)]
+
+
+def command(config: Path, outputs: Path, *overrides: str) -> Command:
+    return ("--config_path", config, "--output_dir", outputs, *settings(*overrides))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_same_config_and_seed_give_the_same_records(method: str, digits_config: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert run_cli(*command(digits_config, first, *METHODS[method])).status == 0
+    # Nothing may come from global state.
+    torch.manual_seed(1)
+    np.random.seed(1)
+    random.seed(1)
+    assert run_cli(*command(digits_config, second, *METHODS[method])).status == 0
+    assert results(first, "quick") == results(second, "quick")
+
+
+def test_another_seed_gives_other_records(digits_config: Path, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    assert run_cli(*command(digits_config, outputs, "runs=2")).status == 0
+    found = results(outputs, "quick")
+    assert found["run_1"]["rounds"] != found["run_2"]["rounds"]
+    assert found["run_1"]["queries"] != found["run_2"]["queries"]
+
+
+# ---- a process that is killed -------------------------------------------------------------------------------------
+
+LONG = """\
+name: long
+random_state: [3]
+training:
+  heuristic: precomputed
+  ndata_to_label: 15
+  iterations: 18
+  initially_labelled: 20
+  epochs: 12
+  batch_size: 8
+  verbose: false
+model:
+  name: MIR
+  hidden_layers: [64, 64]
+"""
+"""Eighteen rounds of a good tenth of a second: long enough to be killed in the middle of any of them."""
+
+
+@pytest.fixture(scope="module")
+def long_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("long") / "long.yaml"
+    path.write_text(LONG)
+    return path
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(long_config: Path) -> Path:
+    """The outputs of LONG from one process that nothing disturbed."""
+    outputs = long_config.parent / "uninterrupted"
+    assert run_cli(*command(long_config, outputs)).status == 0
+    return outputs
+
+
+def start(config: Path, outputs: Path) -> subprocess.Popen[str]:
+    """The entry script as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "active_learning_classification.py", *map(str, command(config, outputs))],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait for something that the process should bring about."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "the process does not get on"
+        time.sleep(0.002)
+
+
+def works_on(run: Path, process: subprocess.Popen[str]) -> bool:
+    lock = run / "lock"
+    return lock.exists() and f"process {process.pid} " in lock.read_text()
+
+
+def has_committed(run: Path, count: int) -> bool:
+    return committed(run) >= count
+
+
+def test_run_killed_ten_times_equals_one_never_killed(
+    long_config: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    """Ten lives of one experiment, each ended by SIGKILL at a random moment, then one that comes to the end."""
+    moments = random.Random(20)
+    run = tmp_path / "long" / "run_1"
+    lines = (uninterrupted / "long" / "run_1" / "rounds.jsonl").read_text().splitlines()
+    seconds = sum(sum(json.loads(line)["seconds"].values()) for line in lines) / len(lines)
+    survived = []
+    for _ in range(10):
+        process = start(long_config, tmp_path)
+        goal = committed(run) + moments.choice([0, 1])
+        wait_until(partial(works_on, run, process), process)
+        wait_until(partial(has_committed, run, goal), process)
+        time.sleep(moments.uniform(0, 1.5 * seconds))
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, "the run was over before it could be killed"
+        survived.append(committed(run))
+    assert survived == sorted(survived), "a finished round was lost"
+    assert 0 < survived[-1] < len(lines), f"the kills were not spread over the run: {survived}"
+    process = start(long_config, tmp_path)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert f"round {len(lines)}/{len(lines)}" in out
+    assert results(tmp_path, "long") == results(uninterrupted, "long")
+
+
+def test_second_process_is_refused_and_leaves_the_first_alone(
+    long_config: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "long" / "run_1"
+    first = start(long_config, tmp_path)
+    wait_until(partial(has_committed, run, 1), first)
+    first.send_signal(signal.SIGSTOP)  # so that it is surely still at work
+    try:
+        before = tree(tmp_path)
+        for options in ((), ("--run", "1"), ("--overwrite",), settings("save_plot=true")):
+            status, _, err = run_cli(*command(long_config, tmp_path), *options)
+            assert status == 2
+            assert err.startswith(f"error: {run}: process {first.pid} on ")
+            assert "is at work on this run; wait for it or stop it" in err
+        status, _, err = run_cli(*command(long_config, tmp_path), *settings("training.epochs=5"))
+        assert status == 2
+        assert "training.epochs: 12 -> 5" in err
+        assert {name: content for name, content in tree(tmp_path).items() if name in before} == before
+    finally:
+        first.send_signal(signal.SIGCONT)
+    _, err = first.communicate(timeout=120)
+    assert first.returncode == 0, err
+    assert results(tmp_path, "long") == results(uninterrupted, "long")
+
+
+def test_lock_of_a_dead_process_is_no_hindrance(digits_config: Path, tmp_path: Path) -> None:
+    lock = tmp_path / "outputs" / "quick" / "run_1" / "lock"
+    lock.parent.mkdir(parents=True)
+    lock.write_text("process 1 on a machine long gone\n")
+    assert run_cli(*command(digits_config, tmp_path / "outputs")).status == 0
+
+
+# ---- a crash in each write ----------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: no handler of the program's own may catch it."""
+
+
+class CrashingReplace:
+    """os.replace, but the process dies around the n-th call (never, for n = 0): before it, with the new file half
+    written, or right after it."""
+
+    def __init__(self, crash_at: int, half_written: bool) -> None:
+        self.crash_at, self.half_written, self.calls = crash_at, half_written, 0
+        self.replace = os.replace
+
+    def __call__(self, source: Path, target: Path) -> None:
+        self.calls += 1
+        if self.calls == self.crash_at and self.half_written:
+            Path(source).write_bytes(Path(source).read_bytes()[: Path(source).stat().st_size // 2])
+            raise Killed
+        self.replace(source, target)
+        if self.calls == self.crash_at:
+            raise Killed
+
+
+CRASHING = (
+    "training.heuristic=bald",
+    "model.mc_dropout=true",
+    "model.mc_iterations=3",
+    "training.save_scores=true",
+)
+
+
+@pytest.mark.parametrize("half_written", [True, False], ids=["before_the_move", "after_the_move"])
+def test_crash_in_any_write_is_resumed_to_the_same_records(
+    half_written: bool, digits_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(outputs: Path, crash_at: int) -> int:
+        """Run until the crash, if any; the number of files replaced."""
+        with monkeypatch.context() as patch:
+            replace = CrashingReplace(crash_at, half_written)
+            patch.setattr(os, "replace", replace)
+            if crash_at:
+                with pytest.raises(Killed):
+                    run_cli(*command(digits_config, outputs, *CRASHING))
+            else:
+                assert run_cli(*command(digits_config, outputs, *CRASHING)).status == 0
+            return replace.calls
+
+    # The picture takes most of the time and has a test of its own.
+    monkeypatch.setattr("src.cli.plot_learning_curve", lambda folder: folder / "learning_curve.png")
+    writes = run(tmp_path / "whole", 0)
+    expected = results(tmp_path / "whole", "quick")
+    assert writes >= 3 * 4, "three rounds of three files and the CSV"
+    for crash_at in range(1, writes + 1):
+        outputs = tmp_path / f"crash_{crash_at}"
+        run(outputs, crash_at)
+        run(outputs, 0)
+        assert results(outputs, "quick") == expected, f"crash at write {crash_at}"
+        assert not parts(outputs / "quick" / "run_1")
+
+
+def test_interrupt_keeps_finished_rounds(
+    digits_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the second round: status 130, no traceback, and the same command goes on."""
+    from src.active import loop
+
+    fit, calls = loop.fit, 0
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        return fit(*arguments, **options)
+
+    interrupted_outputs, whole = tmp_path / "interrupted", tmp_path / "whole"
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "fit", interrupted)
+        outcome = run_cli(*command(digits_config, interrupted_outputs))
+    assert outcome.status == 130
+    assert "goes on from there" in outcome.err
+    assert committed(interrupted_outputs / "quick" / "run_1") == 1
+    outcome = run_cli(*command(digits_config, interrupted_outputs))
+    assert outcome.status == 0
+    assert "round  1/3" not in outcome.out
+    assert run_cli(*command(digits_config, whole)).status == 0
+    assert results(interrupted_outputs, "quick") == results(whole, "quick")
+
+
+def test_divergence_in_a_later_round_keeps_the_earlier_ones(
+    digits_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from src.active import loop
+
+    score_pool = loop.score_pool
+
+    def diverging(*arguments: Any) -> torch.Tensor:
+        if len(arguments[4]) < 1134:  # the pool has lost the first query
+            arguments[1].requires_grad_(False)
+            for parameter in arguments[1].parameters():
+                parameter.fill_(float("nan"))
+        return score_pool(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "score_pool", diverging)
+        status, _, err = run_cli(*command(digits_config, tmp_path / "outputs"))
+    assert status == 2
+    assert err.startswith("error: round 2 (seed 3): the scores of 1124 inputs became NaN")
+    assert "dataset indices" in err
+    assert committed(tmp_path / "outputs" / "quick" / "run_1") == 1
+    assert run_cli(*command(digits_config, tmp_path / "outputs")).status == 0
+    assert run_cli(*command(digits_config, tmp_path / "whole")).status == 0
+    assert results(tmp_path / "outputs", "quick") == results(tmp_path / "whole", "quick")
+
+
+# ---- an experiment that is finished -------------------------------------------------------------------------------
+
+
+def test_finished_experiment_says_so_and_changes_nothing(digits_config: Path, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    assert run_cli(*command(digits_config, outputs)).status == 0
+    before = tree(outputs)
+    outcome = run_cli(*command(digits_config, outputs))
+    assert outcome.status == 0
+    assert "run 1/1 of quick is finished; --overwrite starts it anew" in outcome.out
+    assert tree(outputs) == before
+
+
+def test_finished_experiment_may_move_its_data_and_change_how_it_is_shown(
+    digits_config: Path, tmp_path: Path
+) -> None:
+    outputs = tmp_path / "outputs"
+    assert run_cli(*command(digits_config, outputs)).status == 0
+    before = results(outputs, "quick")
+    changes = ("data.path=elsewhere", "training.verbose=true", "save_plot=true", "week=7")
+    assert run_cli(*command(digits_config, outputs, *changes)).status == 0
+    assert results(outputs, "quick") == before
+
+
+def test_overwrite_starts_anew_and_spares_the_neighbours(digits_config: Path, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    assert run_cli(*command(digits_config, outputs, "name=neighbour")).status == 0
+    assert run_cli(*command(digits_config, outputs, "runs=2")).status == 0
+    neighbour = {name: content for name, content in tree(outputs).items() if "neighbour" in name}
+    outcome = run_cli(*command(digits_config, outputs, "training.epochs=3"), "--overwrite")
+    assert outcome.status == 0
+    assert "round  1/3" in outcome.out
+    assert not (outputs / "quick" / "run_2").exists()
+    assert [len(row["fit"]["train_loss"][0]) for row in rows(outputs / "quick" / "run_1")] == [3, 3, 3]
+    assert {name: content for name, content in tree(outputs).items() if "neighbour" in name} == neighbour
+    assert run_cli(*command(digits_config, tmp_path / "fresh", "training.epochs=3")).status == 0
+    assert results(outputs, "quick") == results(tmp_path / "fresh", "quick")
+
+
+def test_more_runs_go_on_from_those_that_are_there(digits_config: Path, tmp_path: Path) -> None:
+    extended, at_once = tmp_path / "extended", tmp_path / "at_once"
+    assert run_cli(*command(digits_config, extended, "random_state=[3]")).status == 0
+    first = tree(extended / "quick" / "run_1")
+    outcome = run_cli(*command(digits_config, extended, "runs=2"))
+    assert outcome.status == 0
+    assert "run 1/2 of quick is finished" in outcome.out
+    assert tree(extended / "quick" / "run_1") == first
+    assert "runs: 2" in (extended / "quick" / "config.yaml").read_text()
+    assert run_cli(*command(digits_config, at_once, "runs=2")).status == 0
+    assert results(extended, "quick") == results(at_once, "quick")
+
+
+# ---- the wide CSV -------------------------------------------------------------------------------------------------
+
+
+def test_wide_csv_has_the_documented_columns_and_the_records_values(
+    digits_config: Path, tmp_path: Path
+) -> None:
+    assert run_cli(*command(digits_config, tmp_path, "runs=2")).status == 0
+    with (tmp_path / "final_runs" / "quick.csv").open(newline="") as file:
+        header, *lines = csv.reader(file)
+    assert header == [
+        "samples",
+        *("test_accuracy_run1", "test_losses_run1", "train_accuracy_run1"),
+        *("train_losses_run1", "val_accuracy_run1", "val_losses_run1"),
+        *("test_accuracy_run2", "test_losses_run2", "train_accuracy_run2"),
+        *("train_losses_run2", "val_accuracy_run2", "val_losses_run2"),
+    ]
+    runs = [rows(tmp_path / "quick" / f"run_{run}") for run in (1, 2)]
+    expected = [
+        [
+            runs[0][number]["labelled"],
+            *(
+                run[number][split][metric]
+                for run in runs
+                for split in ("test", "train", "val")
+                for metric in ("accuracy", "loss")
+            ),
+        ]
+        for number in range(3)
+    ]
+    assert [[float(cell) for cell in line] for line in lines] == expected
+    assert [line[0] for line in lines] == ["20", "30", "50"]
+
+
+def test_runs_made_one_by_one_in_any_order_merge_in_the_csv(digits_config: Path, tmp_path: Path) -> None:
+    apart, together = tmp_path / "apart", tmp_path / "together"
+    assert run_cli(*command(digits_config, apart, "runs=2"), "--run", "2").status == 0
+    assert not (apart / "quick" / "run_1").exists()
+    header = (apart / "final_runs" / "quick.csv").read_text().splitlines()[0].split(",")
+    assert {name[-5:] for name in header[1:]} == {"_run2"}
+    assert run_cli(*command(digits_config, apart, "runs=2"), "--run", "1").status == 0
+    assert run_cli(*command(digits_config, together, "runs=2")).status == 0
+    assert results(apart, "quick") == results(together, "quick")
+
+
+def test_save_df_false_writes_no_csv(digits_config: Path, tmp_path: Path) -> None:
+    outcome = run_cli(*command(digits_config, tmp_path, "save_df=false"))
+    assert outcome.status == 0
+    assert not (tmp_path / "final_runs").exists()
+    assert ".csv" not in outcome.out
+
+
+def test_labels_that_run_out_end_the_rounds_with_all_of_them_trained_on(
+    digits_config: Path, tmp_path: Path
+) -> None:
+    overrides = ("training.ndata_to_label=500", "training.iterations=9", "training.epochs=1")
+    assert run_cli(*command(digits_config, tmp_path, *overrides)).status == 0
+    found = rows(tmp_path / "quick" / "run_1")
+    assert [row["labelled"] for row in found] == [20, 520, 1020, 1154]
+    assert [row["pool"] for row in found] == [1134, 634, 134, 0]
+    assert sum(found[-1]["class_balance"]) == 1154
