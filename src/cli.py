@@ -62,6 +62,8 @@ def run(options: argparse.Namespace, task: Task | None) -> None:
     if options.check:
         print(describe(config, plan, device))
         return
+    if config.wandb_logging:
+        print("wandb_logging: not in this version, so nothing is sent to Weights & Biases", file=sys.stderr)
     make_deterministic()
     experiment = Experiment(config, options.output_dir)
     data: DataBundle | None = None

@@ -206,14 +206,16 @@ class Killed(BaseException):
 
 class CrashingReplace:
     """os.replace, but the process dies around the n-th call (never, for n = 0): before it, with the new file half
-    written, or right after it."""
+    written, or right after it. No file may change but by being replaced."""
 
     def __init__(self, crash_at: int, half_written: bool) -> None:
         self.crash_at, self.half_written, self.calls = crash_at, half_written, 0
-        self.replace = os.replace
+        self.replace, self.contents = os.replace, dict[Path, bytes]()
 
     def __call__(self, source: Path, target: Path) -> None:
         self.calls += 1
+        assert target not in self.contents or target.read_bytes() == self.contents[target]
+        self.contents[target] = Path(source).read_bytes()
         if self.calls == self.crash_at and self.half_written:
             Path(source).write_bytes(Path(source).read_bytes()[: Path(source).stat().st_size // 2])
             raise Killed
@@ -317,10 +319,13 @@ def test_divergence_in_a_later_round_keeps_the_earlier_ones(
 # ---- an experiment that is finished -------------------------------------------------------------------------------
 
 
-def test_finished_experiment_says_so_and_changes_nothing(digits_config: Path, tmp_path: Path) -> None:
+def test_finished_experiment_says_so_and_changes_nothing(
+    digits_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     outputs = tmp_path / "outputs"
     assert run_cli(*command(digits_config, outputs)).status == 0
     before = tree(outputs)
+    monkeypatch.setattr(sys, "argv", ["another", "command"])  # what provenance.json would tell of
     outcome = run_cli(*command(digits_config, outputs))
     assert outcome.status == 0
     assert "run 1/1 of quick is finished; --overwrite starts it anew" in outcome.out

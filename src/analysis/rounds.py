@@ -4,18 +4,15 @@ Accuracies are fractions here, as on disk; only what a person reads is in percen
 """
 
 import csv
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from src.utils.errors import UserError
-
-Row = dict[str, Any]
+from src.utils.records import Row, read_rows
 
 # The ending of an experiment's name after `<dataset>_`, and what the thesis calls the method.
 METHODS = {
@@ -52,26 +49,10 @@ class Curve:
         return np.isfinite(self.values_K_R).sum(axis=0)
 
 
-def read_rounds(run_dir: Path) -> list[Row]:
-    """The rows of a run's rounds.jsonl, one a round. UserError if it is missing or a line is not JSON."""
-    path = run_dir / "rounds.jsonl"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; has the run finished a round?") from error
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}:{number}: not a JSON record ({error}); restore the file") from error
-    return rows
-
-
 def read_experiment(experiment_dir: Path, metric: str) -> tuple[list[str], Curve]:
     """An experiment's runs, by name, and their test `metric`. UserError where no run has finished a round."""
     records = sorted(experiment_dir.glob("run_*/rounds.jsonl"), key=lambda path: int(path.parent.name[4:]))
-    runs = {path.parent.name: _by_labels(read_rounds(path.parent), metric, path) for path in records}
+    runs = {path.parent.name: _by_labels(read_rows(path.parent), metric, path) for path in records}
     labels = sorted({count for run in runs.values() for count in run})
     if not labels:
         raise UserError(f"{experiment_dir}: no finished rounds (run_<k>/rounds.jsonl) to draw")

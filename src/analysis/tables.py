@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from src.analysis.rounds import Curve, Row
+from src.analysis.rounds import Curve
+from src.utils.records import Row
 
 # These are fractions on disk and read in percent; other metrics (nats, for instance) are shown as they are.
 PERCENT_METRICS = ("accuracy", "miou")

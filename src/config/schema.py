@@ -125,7 +125,7 @@ class TrainingConfig(Section):
     iterations: Positive = 10
     initially_labelled: Positive = 20
     initially_balanced: bool = True
-    batch_size: Positive = 64
+    batch_size: Positive = 16
     epochs: Positive = 60
     scheduler: Scheduler | None = "step"
     lr_reduce_factor: Annotated[float, Gt(0), Le(1)] = 0.1

@@ -82,7 +82,7 @@ def check_model(config: Config, input_shape: Sequence[int], nb_classes: int) -> 
     ):
         if key == "model.name" or model.name == "mir":
             try:
-                registry.get(name)  # type: ignore[attr-defined]
+                registry.get(name)
             except UserError as error:
                 raise config.error(key, str(error)) from None
     if model.pretrained or model.pretrained_model is not None:

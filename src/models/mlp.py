@@ -69,7 +69,7 @@ def _dropout_by_layer(probabilities: Sequence[float], layers: int) -> list[float
     if len(probabilities) == layers - 1:
         return [0.0, *probabilities]
     if len(probabilities) == 1:
-        return [0.0, *probabilities * (layers - 1)]
+        return [0.0, *[probabilities[0]] * (layers - 1)]
     raise ValueError(
         f"{len(probabilities)} dropout probabilities for {layers} hidden layers; "
         f"give one for all, {layers - 1} (all but the first) or {layers}"

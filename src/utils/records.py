@@ -5,7 +5,7 @@ import csv
 import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ def read_rows(folder: Path) -> list[Row]:
     return rows
 
 
-def write_wide_csv(path: Path, runs: dict[int, Sequence[Row]]) -> None:
+def write_wide_csv(path: Path, runs: Mapping[int, Sequence[Row]]) -> None:
     """The wide table of an experiment: index ``samples``, then six columns a run (accuracies are shares, losses nats).
 
     A run that has no round with that many labels leaves its cells empty.

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from src.analysis.rounds import Curve, read_experiment, read_reference, read_rounds, read_wide_csv
+from src.analysis.rounds import Curve, read_experiment, read_reference, read_wide_csv
 from src.utils.errors import UserError
 
 ACCURACIES = arrays(
@@ -58,14 +58,6 @@ def test_experiment_without_a_finished_round_or_the_metric_is_refused(tmp_path: 
     write_rounds(tmp_path / "run_1", {100: 0.5})
     with pytest.raises(UserError, match="'miou'"):
         read_experiment(tmp_path, "miou")
-
-
-def test_a_damaged_or_missing_record_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"rounds\.jsonl"):
-        read_rounds(tmp_path)
-    (tmp_path / "rounds.jsonl").write_text('{"round": 0}\n{"round": 1')
-    with pytest.raises(UserError, match=r"rounds\.jsonl:2"):
-        read_rounds(tmp_path)
 
 
 def test_wide_csv_keeps_rounds_that_a_run_does_not_have_apart(tmp_path: Path) -> None:
