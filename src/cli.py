@@ -1,6 +1,7 @@
 """The command line that both entry scripts share: read the config, check it, run it, show where the results are."""
 
 import argparse
+import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from src.active.experiment import Experiment
 from src.active.loop import run_rounds
 from src.active.plan import Plan, make_plan, mc_passes
 from src.analysis.curves import plot_learning_curve
-from src.analysis.tables import round_table
+from src.analysis.tables import phase_summary, round_table
 from src.config import Config, load_config
 from src.data import DataBundle, Task, availability, load_dataset
 from src.utils.console import RunConsole
@@ -81,6 +82,8 @@ def run(options: argparse.Namespace, task: Task | None) -> None:
                 experiment.describe(device)
                 run_one(config, plan, data, records, number, experiment)
     print(f"\n{config.name}, run {number}\n{round_table(records.rows)}\n")
+    print(f"seconds  {phase_summary(records.rows)}")
+    print(f"memory   {peak_memory():.0f} MiB at most")
     if config.save_df:
         experiment.write_csv()  # a run killed right after its last round has not
         print(f"curves   {experiment.csv}")
@@ -115,6 +118,12 @@ def choose_device(name: str | None) -> torch.device:
             f"--device {name}: not usable here ({reason}); choices: {', '.join(['cpu', *gpus])}"
         ) from None
     return device
+
+
+def peak_memory() -> float:
+    """The most main memory that this process has held, in MiB."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def describe(config: Config, plan: Plan, device: torch.device) -> str:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -107,6 +108,10 @@ def uninterrupted(long_config: Path) -> Path:
     return outputs
 
 
+# Seconds after which a process hangs for certain, on however busy a machine.
+PATIENCE = 600
+
+
 def start(config: Path, outputs: Path) -> subprocess.Popen[str]:
     """The entry script as a process of its own."""
     return subprocess.Popen(
@@ -121,7 +126,7 @@ def start(config: Path, outputs: Path) -> subprocess.Popen[str]:
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     """Wait for something that the process should bring about."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, "the process does not get on"
@@ -159,7 +164,7 @@ def test_run_killed_ten_times_equals_one_never_killed(
     assert survived == sorted(survived), "a finished round was lost"
     assert 0 < survived[-1] < len(lines), f"the kills were not spread over the run: {survived}"
     process = start(long_config, tmp_path)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     assert f"round {len(lines)}/{len(lines)}" in out
     assert results(tmp_path, "long") == results(uninterrupted, "long")
@@ -185,7 +190,7 @@ def test_second_process_is_refused_and_leaves_the_first_alone(
         assert {name: content for name, content in tree(tmp_path).items() if name in before} == before
     finally:
         first.send_signal(signal.SIGCONT)
-    _, err = first.communicate(timeout=120)
+    _, err = first.communicate(timeout=PATIENCE)
     assert first.returncode == 0, err
     assert results(tmp_path, "long") == results(uninterrupted, "long")
 
@@ -413,6 +418,14 @@ def test_runs_made_one_by_one_in_any_order_merge_in_the_csv(digits_config: Path,
     assert run_cli(*command(digits_config, apart, "runs=2"), "--run", "1").status == 0
     assert run_cli(*command(digits_config, together, "runs=2")).status == 0
     assert results(apart, "quick") == results(together, "quick")
+
+
+def test_copy_of_a_run_in_the_folder_is_left_out(digits_config: Path, tmp_path: Path) -> None:
+    assert run_cli(*command(digits_config, tmp_path)).status == 0
+    before = tree(tmp_path)
+    shutil.copytree(tmp_path / "quick" / "run_1", tmp_path / "quick" / "run_1_backup")
+    assert run_cli(*command(digits_config, tmp_path)).status == 0
+    assert {name: content for name, content in tree(tmp_path).items() if "backup" not in name} == before
 
 
 def test_save_df_false_writes_no_csv(digits_config: Path, tmp_path: Path) -> None:

@@ -51,7 +51,10 @@ class Curve:
 
 def read_experiment(experiment_dir: Path, metric: str) -> tuple[list[str], Curve]:
     """An experiment's runs, by name, and their test `metric`. UserError where no run has finished a round."""
-    records = sorted(experiment_dir.glob("run_*/rounds.jsonl"), key=lambda path: int(path.parent.name[4:]))
+    numbered = (
+        path for path in experiment_dir.glob("run_*/rounds.jsonl") if path.parent.name[4:].isdecimal()
+    )
+    records = sorted(numbered, key=lambda path: int(path.parent.name[4:]))
     runs = {path.parent.name: _by_labels(read_rows(path.parent), metric, path) for path in records}
     labels = sorted({count for run in runs.values() for count in run})
     if not labels:

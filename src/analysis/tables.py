@@ -1,5 +1,6 @@
 """Tables for people: one run's rounds as plain text, several methods beside published numbers as Markdown."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -32,6 +33,15 @@ def round_table(rows: Sequence[Row], metric: str = "accuracy") -> str:
     return "\n".join(
         "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
     )
+
+
+def phase_summary(rows: Sequence[Row]) -> str:
+    """One line: wall-clock seconds of a run's phases over all its rounds, the longest first, and their total."""
+    totals: Counter[str] = Counter()
+    for row in rows:
+        totals.update(row["seconds"])
+    phases = ", ".join(f"{name} {seconds:.1f}" for name, seconds in totals.most_common())
+    return f"{phases}; total {sum(totals.values()):.1f}"
 
 
 def method_table(

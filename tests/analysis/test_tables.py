@@ -3,7 +3,7 @@
 import numpy as np
 
 from src.analysis.rounds import Curve
-from src.analysis.tables import method_table, round_table
+from src.analysis.tables import method_table, phase_summary, round_table
 
 
 def row(number: int, labelled: int, accuracy: float) -> dict:
@@ -52,3 +52,7 @@ def test_method_table_sets_ours_beside_the_published_mean_at_the_same_labels() -
         "| 100 | 75.00 ± 7.07<br>76.00 (-1.00) | – |\n"
         "| 200 | 80.00 | 50.00 |\n"
     )
+
+
+def test_phase_summary_adds_seconds_over_rounds() -> None:
+    assert phase_summary([row(0, 100, 0.7), row(1, 200, 0.8)]) == "fit 4.0, score 1.0, build 0.5; total 5.5"

@@ -1,4 +1,5 @@
-"""What every density head promises, and the registry that holds them. The estimators are one file each beside this one."""
+"""What every density head promises, and the registry that holds them. The estimators are one file each beside
+this one."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -14,7 +15,8 @@ class DensityHead(Protocol):
     def fit(
         self, features_N_D: Tensor, labels_N: Tensor, val_features_M_D: Tensor, val_labels_M: Tensor
     ) -> None:
-        """Fit on labelled features; validation features only choose hyperparameters and are never scored against themselves."""
+        """Fit on labelled features; validation features only choose hyperparameters and are never scored against
+        themselves."""
 
     def surprise(self, features_N_D: Tensor) -> Tensor:
         """surprise_N in float64, higher = less probable; independent of how rows are split into calls."""
