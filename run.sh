@@ -12,7 +12,7 @@ set -euo pipefail # which command substitutions don't inherit: the functions bel
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 venv=.venv
-unfinished=$venv/.unfinished # there while pip works: a set-up that was cut short is thrown away, never trusted
+unfinished=$venv/.unfinished # there while pip works: a set-up that was killed is thrown away, never trusted
 installed=$venv/installed    # copies of the requirements files that were installed in full
 
 say() { printf '%s\n' "$*" >&2; }
@@ -67,7 +67,7 @@ base_python() {
 install() {
     local base file
     if [ -e "$unfinished" ]; then
-        say "an earlier set-up was cut short: starting anew"
+        say "an earlier set-up was killed: starting anew"
         rm -rf "$venv"
     fi
     base=$(base_python) || exit
@@ -76,9 +76,12 @@ install() {
     say "setting up $venv with $* (once; several GB with torch)"
     mkdir -p "$venv" || exit
     : >"$unfinished" || exit
+    trap 'exit 130' INT TERM # on Ctrl-C pip fails like one without network, but may have half replaced a package
     [ -x "$venv/bin/python" ] || "$base" -m venv "$venv" >&2 || die "$base could not make $venv"
-    "$venv/bin/python" -m pip install --disable-pip-version-check "${@/#/--requirement=}" >&2 ||
-        die "the packages could not be installed; pip's reason is above, and the next start begins anew"
+    if ! "$venv/bin/python" -m pip install --disable-pip-version-check "${@/#/--requirement=}" >&2; then
+        rm "$unfinished" # what was installed before still stands: no network must not cost a good environment
+        die "the packages could not be installed; pip's reason is above"
+    fi
     for file in "$@"; do
         mkdir -p "$installed/$(dirname "$file")" && cp "$file" "$installed/$file" || exit
     done

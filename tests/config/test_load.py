@@ -142,7 +142,10 @@ def test_overrides_are_typed_by_the_schema(file: Path) -> None:
         ("training.lr=3", "--set training.lr: unknown key; 'lr' belongs to optimizer"),
         ("training.epochs=three", '--set training.epochs: must be a whole number at least 1; not "three"'),
         ("training.epochs=[1", "--set training.epochs:1:3: not valid YAML"),
-        ("optimizer={lr: 0}", "--set optimizer: optimizer.lr: must be a number above 0 and at most 1e+38; not 0"),
+        (
+            "optimizer={lr: 0}",
+            "--set optimizer: optimizer.lr: must be a number above 0 and at most 1e+38; not 0",
+        ),
         ("name.sub=3", "--set name.sub: name is a value, not a section of keys"),
         ("runs=4", "random_state (default): 4 runs need 4 seeds"),
         (

@@ -82,8 +82,8 @@ def fit_class_gaussians(features_N_D: Tensor, labels_N: Tensor) -> ClassGaussian
     factors_C_D_D, failed_C = torch.linalg.cholesky_ex(covariances_C_D_D)
     if failed_C.any():
         raise UserError(
-            f"the covariance of class {labels_C[failed_C > 0][0].item()} is singular in float64: its features vary by up "
-            f"to {covariances_C_D_D.diagonal(dim1=1, dim2=2).max().sqrt().item():.1e}, beside which a variance of "
+            f"the covariance of class {labels_C[failed_C > 0][0].item()} is singular in float64: its features vary by "
+            f"up to {covariances_C_D_D.diagonal(dim1=1, dim2=2).max().sqrt().item():.1e}, beside which a variance of "
             f"{COVARIANCE_FLOOR} vanishes; set model.mir_configs.normalize_features: True"
         )
     return ClassGaussians(labels_C, counts_C, torch.stack(means), factors_C_D_D)
