@@ -74,9 +74,11 @@ def test_ten_samples_a_class_in_128_dimensions_stay_exact() -> None:
 
 
 def test_features_far_from_the_origin_lose_no_precision() -> None:
-    features_N_D, labels_N = blobs(3, 30, 5)
-    head, shifted = fitted(features_N_D, labels_N), fitted(features_N_D + 2.0**12, labels_N)
-    assert_same(shifted.surprise(features_N_D + 2.0**12), head.surprise(features_N_D), rtol=1e-6)
+    """Features in steps of 2⁻²⁰ and counts of 16 make the shift and the means exact."""
+    features_N_D, labels_N = blobs(2, 16, 5, spread=1e-2)
+    features_N_D = (features_N_D * 2**20).round() / 2**20
+    head, shifted = fitted(features_N_D, labels_N), fitted(features_N_D + 2.0**20, labels_N)
+    assert_same(shifted.surprise(features_N_D + 2.0**20), head.surprise(features_N_D), rtol=1e-10)
 
 
 def test_density_stays_in_log_space_where_its_exponential_overflows() -> None:
@@ -120,7 +122,11 @@ def test_every_sample_twice_changes_nothing() -> None:
     assert_same(twice.surprise(features_N_D), fitted(features_N_D, labels_N).surprise(features_N_D))
 
 
-def test_diagnostics_are_mean_log_likelihoods_under_the_own_class() -> None:
+@pytest.mark.parametrize("budget_bytes", [2**28, 1000])
+def test_diagnostics_are_mean_log_likelihoods_under_the_own_class(
+    budget_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.models.density.memory.MEMORY_BUDGET_BYTES", budget_bytes)
     train_N_D, labels_N, val_M_D, val_labels_M = halves(*blobs(3, 40, 4))
     val_labels_M = torch.where(torch.arange(60) == 0, 8, val_labels_M)  # a class that has no Gaussian
     head = GMM()
