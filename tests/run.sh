@@ -7,6 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 python=$(bash run.sh --python tests/requirements.txt)
 PATH=$(dirname "$python"):$PATH
+# The tests' networks are small: threads that wait for each other on busy cores would take most of the time.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 status=0
 
 check() {

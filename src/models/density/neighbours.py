@@ -46,7 +46,10 @@ class NeighbourIndex:
         self._coarse = self._coarse_bank(self._bank_M_D.dtype)
 
     def __call__(self, queries_N_D: Tensor) -> tuple[Tensor, Tensor]:
-        """distances_N_K, ascending, in float64, and rows_N_K of the bank; equally near rows by position."""
+        """distances_N_K, ascending, in float64, and rows_N_K of the bank.
+
+        Equally near rows come by position, unless more than 2·count + 8 tie: then any of those are taken.
+        """
         score_bytes = 2 * self._coarse.centred_P_D.itemsize * len(self._coarse.centred_P_D)
         candidate_bytes = 3 * 8 * self._candidates * self._bank_M_D.shape[1]
         blocks = queries_N_D.split(rows_per_block(score_bytes + candidate_bytes))
