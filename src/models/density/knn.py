@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from src.models.density.base import DENSITY_HEADS
+from src.models.density.memory import rows_per_block
 from src.models.density.neighbours import NeighbourIndex, norm_order
 from src.utils.errors import UserError
 
@@ -79,6 +80,12 @@ class KNN:
     @torch.no_grad()
     def neighbourhood(self, features_N_D: Tensor) -> tuple[Tensor, Tensor]:
         """surprise_N, in the metric's units, and the label_N that the neighbours vote for."""
+        # Votes by class take N × K × C numbers: many classes need blocks of their own, beside the index's.
+        block_rows = rows_per_block(3 * 8 * self.neighbours * len(self._labels_C))
+        means, labels = zip(*map(self._block_neighbourhood, features_N_D.split(block_rows)), strict=True)
+        return torch.cat(means), torch.cat(labels)
+
+    def _block_neighbourhood(self, features_N_D: Tensor) -> tuple[Tensor, Tensor]:
         distances_N_K, rows_N_K = self._index(features_N_D)
         class_N = self.vote(distances_N_K, rows_N_K)
         agrees_N_K = self._classes_B[rows_N_K] == class_N[:, None]
