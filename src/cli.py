@@ -9,17 +9,18 @@ from pathlib import Path
 import torch
 
 from src.active.experiment import Experiment
-from src.active.loop import run_rounds
+from src.active.loop import run_rounds, start_pool
 from src.active.plan import Plan, make_plan, mc_passes
 from src.analysis.curves import plot_learning_curve
 from src.analysis.tables import phase_summary, round_table
 from src.config import Config, load_config
 from src.data import DataBundle, Task, availability, load_dataset
+from src.models.build import build_density
 from src.utils.console import RunConsole
 from src.utils.errors import UserError
 from src.utils.files import exclusive
 from src.utils.records import RunRecords
-from src.utils.seeding import make_deterministic
+from src.utils.seeding import RoundSeeds, make_deterministic
 
 
 def main(task: Task | None = None, arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +32,10 @@ def main(task: Task | None = None, arguments: Sequence[str] | None = None) -> in
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; finished rounds are kept: the same command goes on from there", file=sys.stderr)
+        print(
+            "interrupted; finished rounds are kept: the same command (without --overwrite) goes on from there",
+            file=sys.stderr,
+        )
         return 130
     return 0
 
@@ -69,17 +73,22 @@ def run(options: argparse.Namespace, task: Task | None) -> None:
     experiment = Experiment(config, options.output_dir)
     data: DataBundle | None = None
     if options.overwrite:
-        data = load_dataset(config, device)  # bad data must not cost the earlier results
+        # Data or a start that cannot be had must not cost the earlier results.
+        data = load_dataset(config, device)
+        for number in runs:
+            start_pool(config, data, config.random_state[number - 1])
         experiment.clear()
     experiment.check()
     for number in runs:
         with exclusive(experiment.lock(number)):
             records = RunRecords(experiment.run_folder(number), config.random_state[number - 1])
             if records.finished:
-                print(f"run {number}/{config.runs} of {config.name} is finished; --overwrite starts it anew")
+                print(
+                    f"run {number}/{config.runs} of {config.name} is finished; --overwrite starts all runs anew"
+                )
             else:
                 data = data or load_dataset(config, device)
-                experiment.describe(device)
+                experiment.write_description(device)
                 run_one(config, plan, data, records, number, experiment)
     print(f"\n{config.name}, run {number}\n{round_table(records.rows)}\n")
     print(f"seconds  {phase_summary(records.rows)}")
@@ -110,6 +119,8 @@ def choose_device(name: str | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise NotImplementedError("only cpu and cuda have the float64 that densities need")
         torch.empty(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
@@ -132,7 +143,9 @@ def describe(config: Config, plan: Plan, device: torch.device) -> str:
     members = f", {model.ensemble} members" if model.ensemble > 1 else ""
     if mc_passes(config) > 1:
         members = f", {mc_passes(config)} Monte-Carlo passes"
-    density = f", density {model.mir_configs.density_model}" if model.name == "mir" else ""
+    density = (
+        f", density {model.mir_configs.density_model}" if build_density(config, RoundSeeds(0, 0)) else ""
+    )
     images = (info.train_size + info.test_size) * info.channels * info.rows * info.cols
     # Weights, gradients, best copy and Adam's two moments, in float32.
     memory = images + 5 * 4 * plan.parameters

@@ -109,7 +109,7 @@ def test_shipped_config_runs_to_a_table_and_a_plot(tmp_path: Path) -> None:
     title, *table = re.findall(r"^ *(?:round|\d+) +(?:labels|\d+)  .*$", out, re.MULTILINE)
     assert title.split()[:2] == ["round", "labels"]
     assert [line.split()[:2] for line in table] == [
-        [str(row["round"]), str(row["labelled"])] for row in found
+        [str(row["round"] + 1), str(row["labelled"])] for row in found
     ]
     for line, row in zip(table, found, strict=True):
         shown = [f"{row[split]['accuracy']:.2%}" for split in ("train", "val", "test")]

@@ -333,7 +333,7 @@ def test_finished_experiment_says_so_and_changes_nothing(
     monkeypatch.setattr(sys, "argv", ["another", "command"])  # what provenance.json would tell of
     outcome = run_cli(*command(digits_config, outputs))
     assert outcome.status == 0
-    assert "run 1/1 of quick is finished; --overwrite starts it anew" in outcome.out
+    assert "run 1/1 of quick is finished; --overwrite starts all runs anew" in outcome.out
     assert tree(outputs) == before
 
 
@@ -444,3 +444,35 @@ def test_labels_that_run_out_end_the_rounds_with_all_of_them_trained_on(
     assert [row["labelled"] for row in found] == [20, 520, 1020, 1154]
     assert [row["pool"] for row in found] == [1134, 634, 134, 0]
     assert sum(found[-1]["class_balance"]) == 1154
+
+
+def test_overwrite_with_a_start_that_cannot_be_had_keeps_the_earlier_results(
+    digits_config: Path, tmp_path: Path
+) -> None:
+    outputs = tmp_path / "outputs"
+    assert run_cli(*command(digits_config, outputs)).status == 0
+    before = tree(outputs)
+    too_many = settings("training.initially_labelled=1150", "training.initially_balanced=true")
+    outcome = run_cli(*command(digits_config, outputs), *too_many, "--overwrite")
+    assert outcome.status == 2
+    assert "training.initially_balanced needs" in outcome.err
+    assert tree(outputs) == before
+
+
+def test_runs_without_their_config_are_not_taken_up(digits_config: Path, tmp_path: Path) -> None:
+    """As an --overwrite that was killed in the middle of its removal could have left them."""
+    outputs = tmp_path / "outputs"
+    assert run_cli(*command(digits_config, outputs)).status == 0
+    (outputs / "quick" / "config.yaml").unlink()
+    outcome = run_cli(*command(digits_config, outputs, "training.epochs=3"))
+    assert outcome.status == 2
+    assert "has runs but no config.yaml" in outcome.err
+
+
+def test_fewer_runs_keep_the_others_columns(digits_config: Path, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    assert run_cli(*command(digits_config, outputs, "runs=2", "random_state=[3, 4]")).status == 0
+    table = outputs / "final_runs" / "quick.csv"
+    before = table.read_bytes()
+    assert run_cli(*command(digits_config, outputs, "runs=1", "random_state=[3, 4]")).status == 0
+    assert table.read_bytes() == before

@@ -2,10 +2,10 @@
 
 import json
 import platform
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -40,6 +40,8 @@ class Experiment:
     def check(self) -> None:
         """Check that what the folder holds, if it is there, came from this config; UserError with the differences."""
         path = self.folder / "config.yaml"
+        if not path.exists() and list(self.folder.glob("run_*/state.pt")):
+            raise UserError(f"{self.folder} has runs but no config.yaml; restore it or use --overwrite")
         if path.exists():
             changed = differences(load_config(path), self.config)
             if changed:
@@ -49,7 +51,7 @@ class Experiment:
                     "Give this one another `name`, change the config back, or start anew with --overwrite"
                 )
 
-    def describe(self, device: torch.device) -> None:
+    def write_description(self, device: torch.device) -> None:
         """Write config and provenance of rounds to come; for a process that holds a run's lock and has rounds to do."""
         write_atomically(self.folder / "config.yaml", to_yaml(self.config).encode())
         text = json.dumps(provenance(device), indent=2).encode() + b"\n"
@@ -62,7 +64,11 @@ class Experiment:
                 locks.enter_context(exclusive(lock))
             try:
                 if self.folder.exists():
-                    shutil.rmtree(self.folder)
+                    # Moved first: a removal that is cut short leaves nothing that looks like an experiment.
+                    doomed = self.folder.with_name(f".{self.folder.name}.removed")
+                    shutil.rmtree(doomed, ignore_errors=True)
+                    self.folder.rename(doomed)
+                    shutil.rmtree(doomed)
                 self.csv.unlink(missing_ok=True)
             except OSError as error:
                 raise UserError(
@@ -70,13 +76,13 @@ class Experiment:
                 ) from error
 
     def write_csv(self) -> None:
-        """Merge the runs that have rounds into the wide CSV."""
-        runs = {
-            run: read_rows(self.run_folder(run))
-            for run in range(1, self.config.runs + 1)
-            if (self.run_folder(run) / "rounds.jsonl").exists()
-        }
-        write_wide_csv(self.csv, runs)
+        """Merge the runs that have rounds, also those beyond the config's ``runs``, into the wide CSV."""
+        found = [
+            re.fullmatch(r"run_([1-9]\d*)", path.parent.name)
+            for path in self.folder.glob("run_*/rounds.jsonl")
+        ]
+        runs = sorted(int(match[1]) for match in found if match)
+        write_wide_csv(self.csv, {run: read_rows(self.run_folder(run)) for run in runs})
 
 
 def provenance(device: torch.device) -> dict[str, object]:
@@ -100,9 +106,9 @@ def provenance(device: torch.device) -> dict[str, object]:
     }
 
 
-def _git(*arguments: Sequence[str] | str) -> str | None:
+def _git(*arguments: str) -> str | None:
     """Git's answer about this program's own repository; None outside one."""
-    command = ["git", "-C", str(Path(__file__).parent), *map(str, arguments)]
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
     except (OSError, subprocess.SubprocessError):

@@ -13,7 +13,7 @@ from src.data import DataBundle
 from src.models.build import build_density, build_model
 from src.models.training import fit
 from src.utils.console import RunConsole
-from src.utils.errors import NonFiniteError
+from src.utils.errors import UserError
 from src.utils.records import Query, RunRecords
 from src.utils.seeding import RoundSeeds
 from src.utils.timing import PhaseTimer
@@ -27,13 +27,14 @@ def run_rounds(
     Every draw comes from (the run's seed, round, purpose), so a run that was killed and resumed gives the records
     of one that never was. Raises NonFiniteError, with the round, where training or scoring diverges.
     """
-    pool = take_up_pool(config, data, records)
+    taken_up = records.labelled_in_round_N
+    pool = start_pool(config, data, records.run_seed) if taken_up is None else Pool(taken_up)
     while not records.finished:
         round_ = len(records.rows)
         try:
             run_round(round_, config, plan, data, pool, records, console)
-        except NonFiniteError as error:
-            raise NonFiniteError(f"round {round_ + 1} (seed {records.run_seed}): {error}") from error
+        except UserError as error:
+            raise type(error)(f"round {round_ + 1} (seed {records.run_seed}): {error}") from error
         yield round_
 
 
@@ -97,14 +98,12 @@ def run_round(
     console.round(records.rows[-1])
 
 
-def take_up_pool(config: Config, data: DataBundle, records: RunRecords) -> Pool:
-    """The pool as the records left it, or its start: the split and the initial labels, drawn with the run's seed."""
-    if records.labelled_in_round_N is not None:
-        return Pool(records.labelled_in_round_N)
+def start_pool(config: Config, data: DataBundle, run_seed: int) -> Pool:
+    """The split and the initial labels, drawn with the run's seed; UserError where the dataset is too small."""
     return Pool.start(
         data.train.labels_N,
         config.data.val_size,
         config.training.initially_labelled,
         config.training.initially_balanced,
-        RoundSeeds(records.run_seed, 0),
+        RoundSeeds(run_seed, 0),
     )

@@ -52,6 +52,13 @@ def make_plan(config: Config, task: str | None = None) -> Plan:
             f"{config.training.initially_labelled} exceeds the {train_size} inputs that {info.name} has left "
             f"after data.val_size {config.data.val_size}",
         )
+    few = config.training.initially_balanced and config.training.initially_labelled <= info.nb_classes
+    if few and config.model.name == "mir" and config.model.mir_configs.density_model == "gmm":
+        raise config.error(
+            "training.initially_labelled",
+            f"{config.training.initially_labelled} balanced labels give no class of {info.nb_classes} the two that a "
+            f"gmm density needs; label at least {info.nb_classes + 1}",
+        )
     scored, most = config.training.max_pool_samples, max(queries(config), default=0)
     if scored != -1 and scored < most:
         raise config.error(

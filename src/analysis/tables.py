@@ -21,7 +21,7 @@ def round_table(rows: Sequence[Row], metric: str = "accuracy") -> str:
         values = [row[part][metric] for part in parts]
         lines.append(
             [
-                str(row["round"]),
+                str(row["round"] + 1),
                 str(row["labelled"]),
                 *(f"{value:.2%}" if metric in PERCENT_METRICS else f"{value:.4f}" for value in values),
                 f"{row['test']['nll']:.4f}",

@@ -52,7 +52,7 @@ class IdxDataset(Dataset):
         return f"{self.info.name} is absent: {self._missing()}; torchvision will try to download it"
 
     def _places(self) -> tuple[Path, ...]:
-        root = Path(self.config.data.path)
+        root = Path(self.config.data.path).expanduser()
         return root / self.folder / "raw", root / self.folder, root
 
     def _find(self) -> dict[str, Path] | None:

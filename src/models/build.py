@@ -7,7 +7,7 @@ import torch
 from src.config import Config
 from src.layers.consistent_dropout import dropout_layers
 from src.layers.stacked import stack_members
-from src.models.density import DENSITY_HEADS, GMM, KNN, DensityModel, GreedySearch
+from src.models.density import DENSITY_HEADS, GMM, KNN, DensityHead, DensityModel, GreedySearch
 from src.models.mir import MIR
 from src.models.mlp import MLP, MLPDecoder
 from src.models.network import Network
@@ -55,10 +55,11 @@ def build_density(config: Config, seeds: RoundSeeds) -> DensityModel | None:
     if config.model.name != "mir" or config.model.ensemble > 1:
         return None
     mir = config.model.mir_configs
-    if DENSITY_HEADS.get(mir.density_model) is GMM:
+    head: DensityHead
+    if mir.density_model == "gmm":
         greedy = GreedySearch(mir.search_step_size, mir.metric, mir.reduction) if mir.greedy_search else None
-        head: GMM | KNN = GMM(greedy)
-    else:
+        head = GMM(greedy)
+    elif mir.density_model == "knn":
         head = KNN(
             mir.knn_neighbours,
             mir.knn_weights,
@@ -66,6 +67,8 @@ def build_density(config: Config, seeds: RoundSeeds) -> DensityModel | None:
             mir.max_samples,
             seeds.seed("density samples"),
         )
+    else:
+        raise NotImplementedError(f"build_density does not know the options of {mir.density_model!r}")
     return DensityModel(head, mir.normalize_features, mir.dim_reduction)
 
 
@@ -85,8 +88,12 @@ def check_model(config: Config, input_shape: Sequence[int], nb_classes: int) -> 
                 registry.get(name)
             except UserError as error:
                 raise config.error(key, str(error)) from None
-    if model.pretrained or model.pretrained_model is not None:
+    if model.pretrained:
         raise config.error("model.pretrained", f"{model.name} has no pretrained weights; set it to false")
+    if model.pretrained_model is not None:
+        raise config.error(
+            "model.pretrained_model", f"{model.name} has no pretrained weights; set it to null"
+        )
     with torch.device("meta"):
         try:
             network = ARCHITECTURES.get(model.name)(config, input_shape, nb_classes)

@@ -77,7 +77,12 @@ def predictive_log_probs(log_probs_N_K_C: Tensor) -> Tensor:
 
 @torch.no_grad()
 def predict(model: Network, source: Source, indices_N: Tensor) -> Tensor:
-    """Predictive log_probs_N_C; the model's mode and Monte-Carlo passes are as the caller set them."""
-    return torch.cat(
-        [predictive_log_probs(member_log_probs(model, inputs)) for _, inputs in batches(source, indices_N)]
-    )
+    """Predictive log_probs_N_C; the model's mode and Monte-Carlo passes are as the caller set them.
+
+    Raises NonFiniteError with the dataset indices where one is NaN or infinite.
+    """
+    predicted = []
+    for indices_B, inputs_1_B_S in batches(source, indices_N):
+        predicted.append(predictive_log_probs(member_log_probs(model, inputs_1_B_S)))
+        refuse_non_finite(predicted[-1], indices_B, "the predicted log-probabilities")
+    return torch.cat(predicted)

@@ -95,13 +95,14 @@ class JointFit:
 
     def run(self, on_epoch: OnEpoch) -> FitHistory:
         members = self.model.members
-        best = BestWeights(self.model)
+        best = BestWeights(self.model, latest=not self.training.load_best_model)
         stopped_at: list[int | None] = [None] * members
         train_losses, val_losses, rates = [], [], []
         for epoch in range(self.training.epochs):
             rates.append(self.optimizer.param_groups[0]["lr"])
-            train_losses.append(self._train_epoch(epoch))
-            val_losses.append(self._validate(epoch))
+            running_M = torch.tensor([stop is None for stop in stopped_at], device=self.device)
+            train_losses.append(self._train_epoch(epoch, running_M))
+            val_losses.append(self._validate(epoch, running_M))
             self._step_scheduler(val_losses[-1])
             on_epoch(epoch + 1, sum(train_losses[-1]) / members, sum(val_losses[-1]) / members)
             for member in range(members):
@@ -113,8 +114,7 @@ class JointFit:
                     stopped_at[member] = epoch + 1
             if None not in stopped_at:
                 break
-        if self.training.load_best_model:
-            best.restore()
+        best.restore()  # also of members that stopped, and were trained on beside the others
         epochs = [stopped or self.training.epochs for stopped in stopped_at]
         return FitHistory(
             epochs,
@@ -124,8 +124,8 @@ class JointFit:
             [rates[:count] for count in epochs],
         )
 
-    def _train_epoch(self, epoch: int) -> list[float]:
-        """One pass over the labelled set; the mean training loss of each member."""
+    def _train_epoch(self, epoch: int, running_M: Tensor) -> list[float]:
+        """One pass over the labelled set; the mean training loss of each member, finite for those still running."""
         self.model.train()
         members, count = self.model.members, len(self.train_indices_N)
         order_M_N = torch.stack([torch.randperm(count, generator=g) for g in self.order_generators])
@@ -143,24 +143,24 @@ class JointFit:
             sizes.append(indices_M_B.shape[1])
         losses_B_M = torch.stack(losses)
         # Looked at once an epoch: a look after each batch would make a GPU wait.
-        if not losses_B_M.isfinite().all():
-            self._refuse(losses_B_M, indices_M_N, epoch)
+        if (diverged_B_M := ~losses_B_M.isfinite() & running_M).any():
+            batch, member = diverged_B_M.nonzero()[0].tolist()
+            self._refuse(losses_B_M[batch, member].item(), indices_M_N[member], epoch, batch)
         sizes_B_1 = torch.tensor(sizes, dtype=torch.float64, device=self.device)[:, None]
         return ((losses_B_M.double() * sizes_B_1).sum(0) / count).tolist()
 
-    def _validate(self, epoch: int) -> list[float]:
+    def _validate(self, epoch: int, running_M: Tensor) -> list[float]:
         loss_M = mean_loss(self.model, self.source, self.val_indices_V)
-        if not loss_M.isfinite().all():
+        if (~loss_M.isfinite() & running_M).any():
             raise NonFiniteError(
                 f"the validation loss became {loss_M.tolist()} in epoch {epoch + 1}; lower optimizer.lr"
             )
         return loss_M.tolist()
 
-    def _refuse(self, losses_B_M: Tensor, indices_M_N: Tensor, epoch: int) -> None:
-        batch, member = (~losses_B_M.isfinite()).nonzero()[0].tolist()
-        indices = indices_M_N.split(self.training.batch_size, 1)[batch][member].tolist()
+    def _refuse(self, loss: float, indices_N: Tensor, epoch: int, batch: int) -> None:
+        indices = indices_N.split(self.training.batch_size)[batch].tolist()
         raise NonFiniteError(
-            f"the training loss became {losses_B_M[batch, member].item()} in epoch {epoch + 1}, "
+            f"the training loss became {loss} in epoch {epoch + 1}, "
             f"batch {batch + 1} (dataset indices {', '.join(map(str, indices))}); "
             "lower optimizer.lr or look at these inputs"
         )
@@ -173,9 +173,11 @@ class JointFit:
 
 
 class BestWeights:
-    """A copy of each member's weights as they were at its lowest validation loss; ties go to the later epoch."""
+    """A copy of each member's weights as they were at its lowest validation loss, or, with ``latest``, as they were
+    when it was last updated. Ties go to the later epoch."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, latest: bool = False) -> None:
+        self._latest = latest
         self._parameters = list(model.parameters())
         self._copies = [parameter.detach().clone() for parameter in self._parameters]
         members = len(self._copies[0])
@@ -184,10 +186,11 @@ class BestWeights:
 
     @torch.no_grad()
     def update(self, member: int, epoch: int, loss: float) -> None:
-        """Copy the member's weights if ``loss`` is no worse than its best."""
-        if loss > self.loss[member]:
+        """Copy the member's weights if ``loss`` is no worse than its best, or the latest are wanted."""
+        if loss <= self.loss[member]:
+            self.epoch[member], self.loss[member] = epoch, loss
+        elif not self._latest:
             return
-        self.epoch[member], self.loss[member] = epoch, loss
         for copy, parameter in zip(self._copies, self._parameters, strict=True):
             copy[member] = parameter[member]
 

@@ -24,8 +24,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         with suppress(OSError):
             beside.unlink()
         raise UserError(
-            f"{path}: cannot write ({error.strerror}); free space or mend permissions, then run again: "
-            "finished rounds are kept"
+            f"{path}: cannot write ({error.strerror}); free space or mend permissions, then run again "
+            "(without --overwrite): finished rounds are kept"
         ) from error
 
 
@@ -41,15 +41,23 @@ def exclusive(path: Path) -> Iterator[None]:
         ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         owner = os.read(descriptor, 200).decode(errors="replace").strip()
         os.close(descriptor)
         raise UserError(
             f"{path.parent}: {owner or 'another process'} is at work on this run; wait for it or stop it"
         ) from None
+    except OSError as error:
+        os.close(descriptor)
+        raise UserError(
+            f"{path}: cannot lock ({error.strerror}); use --output_dir on another file system"
+        ) from error
     try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+        with suppress(
+            OSError
+        ):  # the name only serves the message above; a full disk shows when a round is written
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)

@@ -116,7 +116,8 @@ def read_rows(folder: Path) -> list[Row]:
 def write_wide_csv(path: Path, runs: Mapping[int, Sequence[Row]]) -> None:
     """The wide table of an experiment: index ``samples``, then six columns a run (accuracies are shares, losses nats).
 
-    A run that has no round with that many labels leaves its cells empty.
+    A run that has no round with that many labels leaves its cells empty; of rounds that
+    added no label, the last counts.
     """
     columns = {
         f"{split}_{plural}_run{run}": {row["labelled"]: row[split][metric] for row in rows}

@@ -47,6 +47,3 @@ class Registry(Generic[Entry]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._entries))
-
-    def __contains__(self, name: str) -> bool:
-        return name.lower() in self._entries

@@ -20,8 +20,8 @@ def row(number: int, labelled: int, accuracy: float) -> dict:
 def test_round_table_shows_each_rounds_numbers_under_their_titles() -> None:
     title, first, second = round_table([row(0, 100, 0.75), row(1, 48000, 0.98237)]).splitlines()
     assert title.split("  ")[-3:] == ["test NLL", "test ECE", "seconds"]
-    assert first.split() == ["0", "100", "100.00%", "81.25%", "75.00%", "0.5123", "0.0301", "2.8"]
-    assert second.split() == ["1", "48000", "100.00%", "81.25%", "98.24%", "0.5123", "0.0301", "2.8"]
+    assert first.split() == ["1", "100", "100.00%", "81.25%", "75.00%", "0.5123", "0.0301", "2.8"]
+    assert second.split() == ["2", "48000", "100.00%", "81.25%", "98.24%", "0.5123", "0.0301", "2.8"]
 
 
 def test_round_table_is_aligned_and_fits_100_columns() -> None:

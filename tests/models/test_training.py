@@ -27,9 +27,12 @@ def test_training_learns_separable_classes() -> None:
     assert (predict(model.eval(), source, VAL).argmax(1) == source.labels_N[VAL]).float().mean() > 0.95
 
 
+@pytest.mark.parametrize("load_best_model", [True, False])
 @pytest.mark.parametrize("decoder", [False, True])
 @pytest.mark.parametrize("scheduler", ["step", "poly", "cosineannealing", "reduce_on_plateau", None])
-def test_members_trained_together_equal_members_trained_alone(scheduler: str | None, decoder: bool) -> None:
+def test_members_trained_together_equal_members_trained_alone(
+    scheduler: str | None, decoder: bool, load_best_model: bool
+) -> None:
     """Dropout, early stopping at different epochs and best weights included; float64, so that only rounding differs."""
 
     def build(members: int) -> nn.Module:
@@ -42,7 +45,12 @@ def test_members_trained_together_equal_members_trained_alone(scheduler: str | N
     source = Blobs(spread=1.5)
     source.inputs_N_D = source.inputs_N_D.double()
     training = TrainingConfig(
-        epochs=40, batch_size=16, scheduler=scheduler, patience_lr_reduce=3, patience_early_stopping=2
+        epochs=40,
+        load_best_model=load_best_model,
+        batch_size=16,
+        scheduler=scheduler,
+        patience_lr_reduce=3,
+        patience_early_stopping=2,
     )
     together = build(3)
     alone = build(3).split()
