@@ -1,5 +1,7 @@
 """The command line that both entry scripts share: read the config, check it, run it, show where the results are."""
 
+import src.utils.openmp  # noqa: F401  isort: skip  (before torch)
+
 import argparse
 import resource
 import sys
