@@ -3,14 +3,14 @@
 import errno
 import gzip
 import os
-import resource
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
 
 import pytest
 import torchvision
+from matplotlib.figure import Figure
 
 from tests.experiments import QUICK, Outcome, parts, results, run_cli, tree
 
@@ -370,17 +370,13 @@ def test_disk_that_fills_up_costs_no_finished_round(
     assert results(outputs, "quick") == results(finished, "quick")
 
 
-@pytest.fixture
-def small_files(outputs: Path) -> Iterator[None]:
-    """Once the outputs are there, let the system refuse to write files above 10 kB, as a full disk or a quota does."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+def test_plot_that_cannot_be_written_is_refused(
+    refused: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_full_disk(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-
-@pytest.mark.usefixtures("small_files")
-def test_plot_that_cannot_be_written_is_refused(refused: Callable[..., Outcome]) -> None:
+    monkeypatch.setattr(Figure, "savefig", on_full_disk)
     says(refused(), "learning_curve.png", "cannot write")
 
 
