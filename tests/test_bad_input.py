@@ -10,7 +10,6 @@ from urllib.error import URLError
 
 import pytest
 import torchvision
-from matplotlib.figure import Figure
 
 from tests.experiments import QUICK, Outcome, parts, results, run_cli, tree
 
@@ -373,10 +372,14 @@ def test_disk_that_fills_up_costs_no_finished_round(
 def test_plot_that_cannot_be_written_is_refused(
     refused: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def on_full_disk(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    replace = os.replace
 
-    monkeypatch.setattr(Figure, "savefig", on_full_disk)
+    def on_full_disk(source: Path, target: Path) -> None:
+        if Path(target).name == "learning_curve.png":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", on_full_disk)
     says(refused(), "learning_curve.png", "cannot write")
 
 

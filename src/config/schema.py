@@ -53,10 +53,8 @@ def _exactly(kind: type) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-# No count here is sensibly larger, and torch takes no larger one.
-LARGEST = 2**31 - 1
-Natural = Annotated[int, Ge(0), Le(LARGEST)]
-Positive = Annotated[int, Ge(1), Le(LARGEST)]
+Natural = Annotated[int, Ge(0)]
+Positive = Annotated[int, Ge(1)]
 PositiveOrMinusOne = Annotated[Literal[-1], _exactly(int)] | Positive
 PositiveOrFalse = Annotated[Literal[False], _exactly(bool)] | Positive
 # Networks compute in float32, whose numbers end at 3.4e38.
