@@ -85,6 +85,8 @@ class JointFit:
         self.device = source.labels_N.device
         self.train_indices_N = train_indices_N.to(self.device)
         self.val_indices_V = val_indices_V.to(self.device)
+        # No larger than the set: torch cannot split by just any integer that a config may hold.
+        self.batch_size = min(training.batch_size, len(train_indices_N))
         self.optimizer = make_optimizer(model, optimizer)
         self.scheduler = make_scheduler(self.optimizer, training, optimizer)
         members = list(members)
@@ -131,7 +133,7 @@ class JointFit:
         order_M_N = torch.stack([torch.randperm(count, generator=g) for g in self.order_generators])
         indices_M_N = self.train_indices_N[order_M_N.to(self.device)]
         losses, sizes = [], []
-        for indices_M_B in indices_M_N.split(self.training.batch_size, 1):
+        for indices_M_B in indices_M_N.split(self.batch_size, 1):
             flat = indices_M_B.flatten()
             inputs_M_B_S = self.source.inputs(flat).unflatten(0, (members, -1))
             labels_M_B = self.source.labels_N.index_select(0, flat).view(members, -1)
@@ -158,7 +160,7 @@ class JointFit:
         return loss_M.tolist()
 
     def _refuse(self, loss: float, indices_N: Tensor, epoch: int, batch: int) -> None:
-        indices = indices_N.split(self.training.batch_size)[batch].tolist()
+        indices = indices_N.split(self.batch_size)[batch].tolist()
         raise NonFiniteError(
             f"the training loss became {loss} in epoch {epoch + 1}, "
             f"batch {batch + 1} (dataset indices {', '.join(map(str, indices))}); "

@@ -171,3 +171,19 @@ def test_optimisers_take_the_configs_step(kind: str) -> None:
         reference.step()
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_a_batch_larger_than_the_labelled_set_is_the_whole_set() -> None:
+    histories = [
+        fit(
+            network(),
+            Blobs(),
+            TRAIN,
+            VAL,
+            TrainingConfig(epochs=2, batch_size=size),
+            OptimizerConfig(),
+            SEEDS,
+        )
+        for size in (len(TRAIN), 10**20)
+    ]
+    assert histories[0] == histories[1]
