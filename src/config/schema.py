@@ -93,6 +93,9 @@ Discrepancy = Annotated[
     Literal["l2", "l1", "val", "train", "val_l2", "val_l1", "train_l2", "train_val_l2", "train_val_l1"],
     BeforeValidator(_lower),
 ]
+Covariance = Annotated[Literal["full", "tied", "diag", "shrinkage", "ledoit_wolf"], BeforeValidator(_lower)]
+Precision = Annotated[Literal["float64", "float32"], BeforeValidator(_lower)]
+Bandwidth = Annotated[Literal["validation", "scott"], BeforeValidator(_lower)] | PositiveFloat
 NeighbourWeights = Annotated[Literal["uniform", "distance"], BeforeValidator(_lower)]
 OptimizerType = Annotated[Literal["adam", "sgd"], BeforeValidator(_lower)]
 
@@ -168,6 +171,8 @@ class MirConfig(Section):
     density_model: RegistryName = "knn"
     normalize_features: bool = False
     dim_reduction: PositiveOrMinusOne = -1
+    covariance: Covariance = "full"
+    scoring_precision: Precision = "float64"
     greedy_search: bool = False
     search_step_size: Positive = 1
     reduction: ClassReduction = "mean"
@@ -175,6 +180,7 @@ class MirConfig(Section):
     knn_neighbours: Positive = 5
     knn_weights: NeighbourWeights = "distance"
     knn_metric: RegistryName = "euclidean"
+    kde_bandwidth: Bandwidth = "validation"
     max_samples: PositiveOrMinusOne = 5000
 
 

@@ -7,7 +7,7 @@ import torch
 from src.config import Config
 from src.layers.consistent_dropout import dropout_layers
 from src.layers.stacked import stack_members
-from src.models.density import DENSITY_HEADS, GMM, KNN, DensityHead, DensityModel, GreedySearch
+from src.models.density import DENSITY_HEADS, DensityModel
 from src.models.mir import MIR
 from src.models.mlp import MLP, MLPDecoder
 from src.models.network import Network
@@ -55,21 +55,9 @@ def build_density(config: Config, seeds: RoundSeeds) -> DensityModel | None:
     if config.model.name != "mir" or config.model.ensemble > 1:
         return None
     mir = config.model.mir_configs
-    head: DensityHead
-    if mir.density_model == "gmm":
-        greedy = GreedySearch(mir.search_step_size, mir.metric, mir.reduction) if mir.greedy_search else None
-        head = GMM(greedy)
-    elif mir.density_model == "knn":
-        head = KNN(
-            mir.knn_neighbours,
-            mir.knn_weights,
-            mir.knn_metric,
-            mir.max_samples,
-            seeds.seed("density samples"),
-        )
-    else:
-        raise NotImplementedError(f"build_density does not know the options of {mir.density_model!r}")
-    return DensityModel(head, mir.normalize_features, mir.dim_reduction)
+    head = DENSITY_HEADS.get(mir.density_model).from_config(mir, seeds.seed("density samples"))
+    normalize = mir.normalize_features and not head.normalizes_projections
+    return DensityModel(head, normalize, mir.dim_reduction)
 
 
 def check_model(config: Config, input_shape: Sequence[int], nb_classes: int) -> int:
@@ -122,10 +110,11 @@ def _check_density(config: Config, feature_dims: int) -> None:
             "model.mir_configs.dim_reduction",
             f"{mir.dim_reduction} exceeds the {feature_dims} hidden features; lower it, or -1 for no reduction",
         )
-    if mir.greedy_search and mir.density_model != "gmm":
+    if mir.greedy_search and not DENSITY_HEADS.get(mir.density_model).searches_dimension:
+        searching = ", ".join(name for name in DENSITY_HEADS if DENSITY_HEADS.get(name).searches_dimension)
         raise config.error(
             "model.mir_configs.greedy_search",
-            f"searches a gmm's dimension, not {mir.density_model}'s; set it to false",
+            f"{mir.density_model} has no dimension to search ({searching} has); set it to false",
         )
     try:
         build_density(config, RoundSeeds(0, 0))

@@ -1,16 +1,26 @@
 """What every density head promises, and the registry that holds them. The estimators are one file each beside
 this one."""
 
-from collections.abc import Callable
-from typing import Protocol
+from typing import ClassVar, Protocol, Self
 
 from torch import Tensor
 
+from src.config import MirConfig
 from src.utils.registry import Registry
 
 
 class DensityHead(Protocol):
     """A density over hidden features, fitted anew each round; improbable features are surprising ones."""
+
+    searches_dimension: ClassVar[bool]
+    """Whether ``greedy_search`` means anything to this head."""
+    normalizes_projections: ClassVar[bool]
+    """Whether ``normalize_features`` is this head's own business, rather than done before it sees the features."""
+
+    @classmethod
+    def from_config(cls, mir: MirConfig, seed: int) -> Self:
+        """The unfitted head that the config describes; ``seed`` is for what it draws. UserError on bad options."""
+        ...
 
     def fit(
         self, features_N_D: Tensor, labels_N: Tensor, val_features_M_D: Tensor, val_labels_M: Tensor
@@ -27,4 +37,4 @@ class DensityHead(Protocol):
         ...
 
 
-DENSITY_HEADS: Registry[Callable[..., DensityHead]] = Registry("density model", planned=("gmm_seg", "kde"))
+DENSITY_HEADS: Registry[type[DensityHead]] = Registry("density model", planned=("gmm_seg", "kde"))

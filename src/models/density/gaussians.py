@@ -1,5 +1,5 @@
-"""One full-covariance Gaussian per class, batched over classes in float64. What is made of their log-densities
-(a mixture, a search over dimensions) is decided elsewhere."""
+"""One Gaussian per class, batched over classes in float64. How covariances are estimated, and what is made of the
+log-densities (a mixture, a search over dimensions), is decided elsewhere."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from src.models.density.covariance import COVARIANCES
 from src.models.density.memory import rows_per_block
+from src.models.density.moments import ClassMoments
 from src.utils.errors import UserError
 
 COVARIANCE_FLOOR = 1e-6
@@ -35,55 +37,81 @@ class ClassGaussians:
             self.factors_C_D_D[:, :dimension, :dimension],
         )
 
+    def of_labels(self, labels_L: Tensor) -> "ClassGaussians":
+        """Those of them whose label is among ``labels_L``."""
+        chosen_C = torch.isin(self.labels_C, labels_L)
+        return ClassGaussians(
+            self.labels_C[chosen_C],
+            self.counts_C[chosen_C],
+            self.means_C_D[chosen_C],
+            self.factors_C_D_D[chosen_C],
+        )
+
+    def nested_mean_log_likelihood(self, moments: ClassMoments) -> Tensor:
+        """log_likelihood_C_D in nats: at [c, k − 1] the mean of log N(first k coordinates; class number c) over the
+        samples of that class that ``moments`` tells of; NaN where it tells of none.
+
+        The mean of a quadratic form needs no samples, only their second moments about the Gaussian's mean.
+        """
+        theirs = moments.over(self.labels_C)
+        shift_C_D = theirs.means_C_D - self.means_C_D
+        second_C_D_D = (
+            theirs.scatters_C_D_D / theirs.counts_C[:, None, None]
+            + shift_C_D[:, :, None] * shift_C_D[:, None, :]
+        )
+        whitening_C_D_D = self.whitening()
+        squares_C_D = torch.linalg.vecdot(whitening_C_D_D @ second_C_D_D, whitening_C_D_D)
+        return -0.5 * squares_C_D.cumsum(dim=1) - self._log_norms()
+
     def nested_log_likelihood(self, c: int, features_N_D: Tensor, dimensions: list[int]) -> Tensor:
         """log_likelihood_N_K in nats: log N(first k coordinates; class number c) for each k of ``dimensions``.
 
         One triangular solve serves all k: the first k whitened coordinates depend on the first k coordinates
         only, so the quadratic form and the log-determinant at k are entries of two running sums.
         """
-        factor_D_D = self.factors_C_D_D[c]
-        k_K = torch.tensor(dimensions, device=factor_D_D.device)
-        log_norms_K = (
-            factor_D_D.diagonal().log().cumsum(dim=0)[k_K - 1] + 0.5 * math.log(2 * math.pi) * k_K.double()
-        )
+        k_K = torch.tensor(dimensions, device=self.factors_C_D_D.device)
+        log_norms_K = self._log_norms()[c, k_K - 1]
         blocks = []
         for block in features_N_D.split(rows_per_block(4 * 8 * features_N_D.shape[1])):
             whitened_D_N = torch.linalg.solve_triangular(
-                factor_D_D, (block.double() - self.means_C_D[c]).T, upper=False
+                self.factors_C_D_D[c], (block.double() - self.means_C_D[c]).T, upper=False
             )
-            squares_K_N = whitened_D_N.square().cumsum(dim=0)[k_K - 1]
+            squares_K_N = whitened_D_N.square_().cumsum(dim=0)[k_K - 1]
             blocks.append(-0.5 * squares_K_N.T - log_norms_K)
         return torch.cat(blocks)
 
+    def whitening(self) -> Tensor:
+        """whitening_C_D_D, lower triangular: the inverses of the factors."""
+        identity_D_D = torch.eye(self.means_C_D.shape[1], dtype=torch.float64, device=self.means_C_D.device)
+        return torch.linalg.solve_triangular(self.factors_C_D_D, identity_D_D, upper=False)
 
-def fit_class_gaussians(features_N_D: Tensor, labels_N: Tensor) -> ClassGaussians:
-    """Maximum-likelihood mean and covariance (divided by n_c) of each class, plus COVARIANCE_FLOOR on the diagonal.
+    def _log_norms(self) -> Tensor:
+        """log_norms_C_D: at [c, k − 1] half the log-determinant of 2πΣ_c over the first k coordinates."""
+        log_scales_C_D = self.factors_C_D_D.diagonal(dim1=1, dim2=2).log() + 0.5 * math.log(2 * math.pi)
+        return log_scales_C_D.cumsum(dim=1)
+
+
+def fit_class_gaussians(moments: ClassMoments, covariance: str = "full") -> ClassGaussians:
+    """The mean of each class and its covariance, estimated as ``covariance`` names in COVARIANCES, with
+    COVARIANCE_FLOOR added to the diagonal.
 
     Classes with fewer than two samples have no covariance and are left out. UserError where none is left, or
     where the features are so large that float64 no longer resolves the floor.
     """
-    all_labels, all_counts = labels_N.unique(return_counts=True)
-    kept = all_counts >= 2
-    labels_C, counts_C = all_labels[kept], all_counts[kept]
-    if len(labels_C) == 0:
+    kept = moments[moments.counts_C >= 2]
+    if len(kept.labels_C) == 0:
         raise UserError(
-            f"no class has two labelled samples ({len(labels_N)} labelled in {len(all_labels)} classes), so no "
-            "Gaussian can be fitted: label at least two samples of one class, for instance with a larger "
-            "training.initially_labelled or with training.initially_balanced"
+            f"no class has two labelled samples ({int(moments.counts_C.sum())} labelled in {len(moments.labels_C)} "
+            "classes), so no Gaussian can be fitted: label at least two samples of one class, for instance with a "
+            "larger training.initially_labelled or with training.initially_balanced"
         )
-    means, covariances = [], []
-    for label, count in zip(labels_C.tolist(), counts_C.tolist(), strict=True):
-        features = features_N_D[labels_N == label].double()
-        means.append(features.mean(dim=0))
-        centred = features - means[-1]
-        covariances.append(centred.T @ centred / count)
-    covariances_C_D_D = torch.stack(covariances)
+    covariances_C_D_D = COVARIANCES[covariance](kept).clone()
     covariances_C_D_D.diagonal(dim1=1, dim2=2).add_(COVARIANCE_FLOOR)
     factors_C_D_D, failed_C = torch.linalg.cholesky_ex(covariances_C_D_D)
     if failed_C.any():
         raise UserError(
-            f"the covariance of class {labels_C[failed_C > 0][0].item()} is singular in float64: its features vary by "
-            f"up to {covariances_C_D_D.diagonal(dim1=1, dim2=2).max().sqrt().item():.1e}, beside which a variance of "
-            f"{COVARIANCE_FLOOR} vanishes; set model.mir_configs.normalize_features: True"
+            f"the covariance of class {kept.labels_C[failed_C > 0][0].item()} is singular in float64: its features "
+            f"vary by up to {covariances_C_D_D.diagonal(dim1=1, dim2=2).max().sqrt().item():.1e}, beside which a "
+            f"variance of {COVARIANCE_FLOOR} vanishes; set model.mir_configs.normalize_features: True"
         )
-    return ClassGaussians(labels_C, counts_C, torch.stack(means), factors_C_D_D)
+    return ClassGaussians(kept.labels_C, kept.counts_C, kept.means_C_D, factors_C_D_D)

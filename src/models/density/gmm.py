@@ -1,14 +1,17 @@
 """HU: surprise under a mixture of class Gaussians, in all dimensions or in a greedily chosen subspace."""
 
 import math
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from src.config import MirConfig
 from src.models.density.base import DENSITY_HEADS
 from src.models.density.gaussians import ClassGaussians, fit_class_gaussians
-from src.models.density.greedy import GreedySearch, search_dimension
+from src.models.density.greedy import GreedySearch, Samples, search_dimension
 from src.models.density.memory import rows_per_block
+from src.models.density.moments import ClassMoments
 from src.models.density.transforms import Projection
 
 
@@ -17,26 +20,62 @@ class GMM:
     """p(x) = Σ_c π_c N(x; μ_c, Σ_c), π_c = n_c / n over the classes with at least two samples.
 
     With ``greedy``, x stands for its coordinates on the leading principal axes, as many as the search chooses.
+    ``covariance`` is one of COVARIANCES. Fitting is in float64, scoring in ``scoring_precision``.
     """
 
-    def __init__(self, greedy: GreedySearch | None = None) -> None:
+    searches_dimension: ClassVar[bool] = True
+    normalizes_projections: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        greedy: GreedySearch | None = None,
+        covariance: str = "full",
+        scoring_precision: torch.dtype = torch.float64,
+    ) -> None:
         self.greedy = greedy
+        self.covariance = covariance
+        self.scoring_precision = scoring_precision
+
+    @classmethod
+    def from_config(cls, mir: MirConfig, seed: int) -> Self:
+        """The head that ``greedy_search`` and its keys, ``covariance`` and ``scoring_precision`` describe."""
+        greedy = GreedySearch(mir.search_step_size, mir.metric, mir.reduction) if mir.greedy_search else None
+        return cls(greedy, mir.covariance, getattr(torch, mir.scoring_precision))
+
+    @property
+    def moments_suffice(self) -> bool:
+        """Whether ``fit_moments`` will do, so that features need not be held together."""
+        return self.greedy is None or self.greedy.moments_suffice
 
     @torch.no_grad()
     def fit(
         self, features_N_D: Tensor, labels_N: Tensor, val_features_M_D: Tensor, val_labels_M: Tensor
     ) -> None:
         """Fit one Gaussian per class on the training features; UserError where no class has two samples."""
+        train, val = Samples(features_N_D, labels_N), Samples(val_features_M_D, val_labels_M)
+        self._fit(
+            ClassMoments.of(features_N_D, labels_N),
+            ClassMoments.of(val_features_M_D, val_labels_M),
+            None if self.moments_suffice else (train, val),
+        )
+
+    @torch.no_grad()
+    def fit_moments(self, train: ClassMoments, val: ClassMoments) -> None:
+        """The same from the moments of features that need not exist any more, where ``moments_suffice``."""
+        assert self.moments_suffice
+        self._fit(train, val, None)
+
+    def _fit(self, train: ClassMoments, val: ClassMoments, samples: tuple[Samples, Samples] | None) -> None:
         self._projection: Projection | None = None
         if self.greedy is None:
-            gaussians = fit_class_gaussians(features_N_D, labels_N)
+            gaussians = fit_class_gaussians(train, self.covariance)
             self._diagnostics: dict[str, object] = {
-                "dimension": features_N_D.shape[1],
-                "train_log_likelihood": _own_class_mean(gaussians, features_N_D, labels_N),
-                "val_log_likelihood": _own_class_mean(gaussians, val_features_M_D, val_labels_M),
+                "dimension": gaussians.means_C_D.shape[1],
+                "train_log_likelihood": _own_class_mean(gaussians, train),
+                "val_log_likelihood": _own_class_mean(gaussians, val),
             }
         else:
-            found = search_dimension(self.greedy, features_N_D, labels_N, val_features_M_D, val_labels_M)
+            found = search_dimension(self.greedy, train, val, samples, self.covariance)
             gaussians, self._projection = found.gaussians, found.projection
             self._diagnostics = {
                 "dimension": found.projection.axes_D_K.shape[1],
@@ -45,22 +84,25 @@ class GMM:
                 "train_log_likelihood": found.train_log_likelihood,
                 "val_log_likelihood": found.val_log_likelihood,
             }
-        absent = set(labels_N.tolist()) - set(gaussians.labels_C.tolist())
-        self._diagnostics["classes_left_out"] = sorted(absent)
+        left_out = ~torch.isin(train.labels_C, gaussians.labels_C)
+        self._diagnostics["classes_left_out"] = train.labels_C[left_out].tolist()
         self._prepare(gaussians)
 
     def _prepare(self, gaussians: ClassGaussians) -> None:
         """What scoring needs: whitening as one matrix product for all classes.
 
         Features are centred on the mean of the class means first, so that the whitened coordinates of a class
-        come out as a small difference from ``_offsets_C_K`` even where features lie far from the origin.
+        come out as a small difference from ``_offsets_C_K`` even where features lie far from the origin. The
+        centre is rounded to the scoring precision before the offsets are taken, so that it costs nothing.
         """
-        classes, dimension = gaussians.means_C_D.shape
-        identity = torch.eye(dimension, dtype=torch.float64, device=gaussians.means_C_D.device)
-        inverses_C_K_K = torch.linalg.solve_triangular(gaussians.factors_C_D_D, identity, upper=False)
-        self._centre_K = gaussians.means_C_D.mean(dim=0)
-        self._whitening_K_CK = inverses_C_K_K.reshape(classes * dimension, dimension).T.contiguous()
-        self._offsets_C_K = torch.einsum("ckj,cj->ck", inverses_C_K_K, gaussians.means_C_D - self._centre_K)
+        dimension, precision = gaussians.means_C_D.shape[1], self.scoring_precision
+        self._centre_K = gaussians.means_C_D.mean(dim=0).to(precision)
+        whitening_C_K_K = gaussians.whitening()
+        offsets_C_K = torch.einsum(
+            "ckj,cj->ck", whitening_C_K_K, gaussians.means_C_D - self._centre_K.double()
+        )
+        self._whitening_K_CK = whitening_C_K_K.reshape(-1, dimension).T.contiguous().to(precision)
+        self._offsets_C_K = offsets_C_K.to(precision)
         log_weights_C = (gaussians.counts_C / gaussians.counts_C.sum()).double().log()
         log_determinants_C = gaussians.factors_C_D_D.diagonal(dim1=1, dim2=2).log().sum(dim=1)
         self._log_scales_C = log_weights_C - log_determinants_C - 0.5 * dimension * math.log(2 * math.pi)
@@ -75,10 +117,10 @@ class GMM:
         )
 
     def _block_log_density(self, features_N_D: Tensor) -> Tensor:
-        features_N_K = self._projection(features_N_D) if self._projection else features_N_D.double()
-        whitened_N_C_K = (features_N_K - self._centre_K) @ self._whitening_K_CK
-        whitened_N_C_K = whitened_N_C_K.unflatten(1, self._offsets_C_K.shape).sub_(self._offsets_C_K)
-        squares_N_C = whitened_N_C_K.square_().sum(dim=2)
+        features_N_K = self._projection(features_N_D) if self._projection else features_N_D
+        whitened_N_CK = (features_N_K.to(self.scoring_precision) - self._centre_K) @ self._whitening_K_CK
+        whitened_N_C_K = whitened_N_CK.unflatten(1, self._offsets_C_K.shape).sub_(self._offsets_C_K)
+        squares_N_C = whitened_N_C_K.square_().sum(dim=2).double()
         return torch.logsumexp(self._log_scales_C - 0.5 * squares_N_C, dim=1)
 
     def surprise(self, features_N_D: Tensor) -> Tensor:
@@ -95,12 +137,10 @@ class GMM:
         return self._diagnostics
 
 
-def _own_class_mean(gaussians: ClassGaussians, features_N_D: Tensor, labels_N: Tensor) -> float | None:
-    dimension = features_N_D.shape[1]
-    log_likelihood = torch.cat(
-        [
-            gaussians.nested_log_likelihood(c, features_N_D[labels_N == label], [dimension])
-            for c, label in enumerate(gaussians.labels_C.tolist())
-        ]
-    )
-    return log_likelihood.mean().item() if len(log_likelihood) else None
+def _own_class_mean(gaussians: ClassGaussians, moments: ClassMoments) -> float | None:
+    judged = gaussians.of_labels(moments.labels_C)
+    if not len(judged.labels_C):
+        return None
+    own = moments.over(judged.labels_C)
+    means_C = judged.nested_mean_log_likelihood(own)[:, -1]
+    return float(own.counts_C.double() @ means_C / own.counts_C.sum())

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from src.models.density.gaussians import ClassGaussians, fit_class_gaussians
-from src.models.density.transforms import Projection, fit_pca
+from src.models.density.moments import ClassMoments
+from src.models.density.transforms import Projection, principal_axes
 from src.utils.errors import UserError
 
 # t and v are the reduced train and validation log-likelihoods of one class, divided by k. Smaller is better.
@@ -31,13 +32,17 @@ def _median(values_N_K: Tensor) -> Tensor:
     return (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
 
 
-REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "mean": lambda values_N_K: values_N_K.mean(dim=0),
-    "sum": lambda values_N_K: values_N_K.sum(dim=0),
+# How the log-likelihoods of a class become one number: from their mean and count, or from all of them.
+OF_MEANS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mean": lambda mean_C_K, counts_C: mean_C_K,
+    "sum": lambda mean_C_K, counts_C: mean_C_K * counts_C[:, None],
+}
+OF_SAMPLES: dict[str, Callable[[Tensor], Tensor]] = {
     "max": lambda values_N_K: values_N_K.amax(dim=0),
     "min": lambda values_N_K: values_N_K.amin(dim=0),
     "median": _median,
 }
+REDUCTIONS = (*OF_MEANS, *OF_SAMPLES)
 
 
 @dataclass(frozen=True)
@@ -51,12 +56,28 @@ class GreedySearch:
     def __post_init__(self) -> None:
         if self.step < 1:
             raise UserError(f"search_step_size {self.step}: the step between tried dimensions is at least 1")
-        if self.metric.lower() not in METRICS:
-            raise UserError(f"unknown greedy search metric {self.metric!r}; choices: {', '.join(METRICS)}")
-        if self.reduction.lower() not in REDUCTIONS:
-            raise UserError(
-                f"unknown greedy search reduction {self.reduction!r}; choices: {', '.join(REDUCTIONS)}"
-            )
+        for kind, choices in (("metric", METRICS), ("reduction", REDUCTIONS)):
+            name = getattr(self, kind)
+            if name.lower() not in choices:
+                raise UserError(f"unknown greedy search {kind} {name!r}; choices: {', '.join(choices)}")
+            object.__setattr__(self, kind, name.lower())
+
+    @property
+    def moments_suffice(self) -> bool:
+        """Whether the search needs no samples, only their moments."""
+        return self.reduction in OF_MEANS
+
+    def dimensions(self, largest: int) -> list[int]:
+        """The k that are tried."""
+        return [*range(self.step, largest, self.step), largest]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Labelled features, where a reduction asks for more than their moments."""
+
+    features_N_D: Tensor
+    labels_N: Tensor
 
 
 @dataclass(frozen=True)
@@ -77,48 +98,63 @@ class SearchResult:
 
 def search_dimension(
     search: GreedySearch,
-    features_N_D: Tensor,
-    labels_N: Tensor,
-    val_features_M_D: Tensor,
-    val_labels_M: Tensor,
+    train: ClassMoments,
+    val: ClassMoments,
+    samples: tuple[Samples, Samples] | None = None,
+    covariance: str = "full",
 ) -> SearchResult:
     """The number k of leading principal axes with the smallest discrepancy; the smallest such k on ties.
 
     The axes are those of all training features about their mean, and k goes up to their numerical rank. The
     discrepancy is averaged over the classes that have a Gaussian and validation samples; UserError where there
-    is none. Nothing is refitted on the way: the Gaussians at k are the leading blocks of those in all axes.
+    is none. Nothing is refitted on the way: the Gaussians at k are the leading blocks of those in all axes, with
+    the intensity that shrinkage has there. ``samples`` (training, validation) are read unless
+    ``search.moments_suffice``.
     """
-    projection = fit_pca(features_N_D)
-    train_N_R, val_M_R = projection(features_N_D), projection(val_features_M_D)
-    gaussians = fit_class_gaussians(train_N_R, labels_N)
-    rank = train_N_R.shape[1]
-    dimensions = [*range(search.step, rank, search.step), rank]
-    metric, reduce = METRICS[search.metric.lower()], REDUCTIONS[search.reduction.lower()]
-    k_K = torch.tensor(dimensions, dtype=torch.float64, device=train_N_R.device)
-    discrepancies, train_sums, val_sums = [], [], []
-    train_count = val_count = 0
-    for c, label in enumerate(gaussians.labels_C.tolist()):
-        val = val_M_R[val_labels_M == label]
-        if len(val) == 0:
-            continue
-        train_n_K = gaussians.nested_log_likelihood(c, train_N_R[labels_N == label], dimensions)
-        val_n_K = gaussians.nested_log_likelihood(c, val, dimensions)
-        discrepancies.append(metric(reduce(train_n_K) / k_K, reduce(val_n_K) / k_K))
-        train_sums.append(train_n_K.sum(dim=0))
-        val_sums.append(val_n_K.sum(dim=0))
-        train_count, val_count = train_count + len(train_n_K), val_count + len(val_n_K)
-    if not discrepancies:
+    projection = principal_axes(*train.pooled())
+    train, val = train.projected(projection), val.projected(projection)
+    gaussians = fit_class_gaussians(train, covariance)
+    judged = gaussians.of_labels(val.labels_C)
+    if not len(judged.labels_C):
         raise UserError(
             "greedy_search compares training and validation samples of a class, and no class with two labelled samples "
             "has a validation sample: raise data.val_size, label more, or set model.mir_configs.greedy_search: False"
         )
-    discrepancy = torch.stack(discrepancies).mean(dim=0).tolist()
+    dimensions = search.dimensions(projection.axes_D_K.shape[1])
+    k_K = torch.tensor(dimensions, device=train.means_C_D.device)
+    mean_curves, reduced = [], []
+    for split, moments in enumerate((train.over(judged.labels_C), val.over(judged.labels_C))):
+        mean_C_K, counts_C = judged.nested_mean_log_likelihood(moments)[:, k_K - 1], moments.counts_C
+        mean_curves.append((counts_C.double() @ mean_C_K / counts_C.sum()).tolist())
+        if search.moments_suffice:
+            reduced.append(OF_MEANS[search.reduction](mean_C_K, counts_C))
+        else:
+            assert samples is not None
+            reduced.append(_reduced(search, judged, projection, samples[split], dimensions))
+    train_C_K, val_C_K = (values_C_K / k_K for values_C_K in reduced)
+    discrepancy = METRICS[search.metric](train_C_K, val_C_K).mean(dim=0).tolist()
     best = dimensions[discrepancy.index(min(discrepancy))]
     return SearchResult(
-        projection.leading(best),
-        gaussians.leading(best),
-        dimensions,
-        discrepancy,
-        (torch.stack(train_sums).sum(dim=0) / train_count).tolist(),
-        (torch.stack(val_sums).sum(dim=0) / val_count).tolist(),
+        projection.leading(best), gaussians.leading(best), dimensions, discrepancy, *mean_curves
+    )
+
+
+def _reduced(
+    search: GreedySearch,
+    gaussians: ClassGaussians,
+    projection: Projection,
+    samples: Samples,
+    dimensions: list[int],
+) -> Tensor:
+    """reduced_C_K: each class's log-likelihoods of its own samples at each k, reduced to one number."""
+    reduce = OF_SAMPLES[search.reduction]
+    return torch.stack(
+        [
+            reduce(
+                gaussians.nested_log_likelihood(
+                    c, projection(samples.features_N_D[samples.labels_N == label]), dimensions
+                )
+            )
+            for c, label in enumerate(gaussians.labels_C)
+        ]
     )

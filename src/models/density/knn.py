@@ -1,9 +1,13 @@
 """HU-KDE: surprise as the mean distance to the nearest labelled features of the class that they vote for. How
 neighbours are found is the next file's business."""
 
+from typing import ClassVar, Self
+
 import torch
 from torch import Tensor
 
+from src.config import MirConfig
+from src.models.density.bank import check_max_samples, draw_bank
 from src.models.density.base import DENSITY_HEADS
 from src.models.density.memory import rows_per_block
 from src.models.density.neighbours import NeighbourIndex, norm_order
@@ -22,6 +26,9 @@ class KNN:
     kept, drawn with ``seed``; −1 keeps all. Where fewer than ``neighbours`` are labelled, all are neighbours.
     """
 
+    searches_dimension: ClassVar[bool] = False
+    normalizes_projections: ClassVar[bool] = False
+
     def __init__(
         self,
         neighbours: int = 5,
@@ -34,8 +41,7 @@ class KNN:
             raise UserError(f"knn_neighbours {neighbours}: at least one neighbour has to vote")
         if weights.lower() not in WEIGHTS:
             raise UserError(f"unknown knn_weights {weights!r}; choices: {', '.join(WEIGHTS)}")
-        if max_samples != -1 and max_samples < 1:
-            raise UserError(f"max_samples {max_samples}: keep at least 1 sample per class, or -1 for all")
+        check_max_samples(max_samples)
         norm_order(metric.lower())
         self.neighbours = neighbours
         self.weights = weights.lower()
@@ -43,27 +49,19 @@ class KNN:
         self.max_samples = max_samples
         self.seed = seed
 
+    @classmethod
+    def from_config(cls, mir: MirConfig, seed: int) -> Self:
+        """The head that the ``knn_*`` keys and ``max_samples`` describe."""
+        return cls(mir.knn_neighbours, mir.knn_weights, mir.knn_metric, mir.max_samples, seed)
+
     @torch.no_grad()
     def fit(
         self, features_N_D: Tensor, labels_N: Tensor, val_features_M_D: Tensor, val_labels_M: Tensor
     ) -> None:
         """Keep the bank of labelled features; nothing is learnt from validation. UserError on an empty bank."""
-        if len(labels_N) == 0:
-            raise UserError("no sample is labelled, so that nothing has a neighbour: label at least one")
-        kept = self._draw(labels_N)
+        kept = draw_bank(labels_N, self.max_samples, self.seed)
         self._labels_C, self._classes_B = labels_N[kept].unique(return_inverse=True)
         self._index = NeighbourIndex(features_N_D[kept], self.metric, self.neighbours)
-
-    def _draw(self, labels_N: Tensor) -> Tensor:
-        """Positions of the bank, ascending; drawn on the CPU, so that every device has the same bank."""
-        generator = torch.Generator().manual_seed(self.seed)
-        labels, kept = labels_N.cpu(), []
-        for label in labels.unique():
-            positions = (labels == label).nonzero().flatten()
-            if self.max_samples != -1 and len(positions) > self.max_samples:
-                positions = positions[torch.randperm(len(positions), generator=generator)[: self.max_samples]]
-            kept.append(positions)
-        return torch.cat(kept).sort().values.to(labels_N.device)
 
     def vote(self, distances_N_K: Tensor, rows_N_K: Tensor) -> Tensor:
         """class_N, a position in the ascending labels of the bank."""

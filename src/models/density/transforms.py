@@ -32,16 +32,21 @@ class Projection:
 
 
 def fit_pca(features_N_D: Tensor) -> Projection:
-    """All principal axes with variance in them, by falling variance.
+    """The principal axes of these features about their mean."""
+    features = features_N_D.double()
+    mean_D = features.mean(dim=0)
+    centred = features - mean_D
+    return principal_axes(len(features), mean_D, centred.T @ centred)
+
+
+def principal_axes(count: int, mean_D: Tensor, scatter_D_D: Tensor) -> Projection:
+    """All principal axes with variance in them, by falling variance, of ``count`` samples scattered about their mean.
 
     Beyond the numerical rank of the centred features, at most min(D, N − 1), an axis is an arbitrary
     vector of the null space: two machines would choose different ones. Those axes are left out, but one
     axis always stays, so that identical features still have a coordinate.
     """
-    features = features_N_D.double()
-    mean_D = features.mean(dim=0)
-    centred = features - mean_D
-    variances_D, axes_D_D = torch.linalg.eigh(centred.T @ centred / len(features))
-    tolerance = max(features.shape) * torch.finfo(torch.float64).eps * variances_D[-1]
-    rank = max(1, min(int((variances_D > tolerance).sum()), len(features) - 1))
+    variances_D, axes_D_D = torch.linalg.eigh(scatter_D_D / count)
+    tolerance = max(count, len(mean_D)) * torch.finfo(torch.float64).eps * variances_D[-1]
+    rank = max(1, min(int((variances_D > tolerance).sum()), count - 1))
     return Projection(mean_D, axes_D_D.flip(1)[:, :rank].contiguous())

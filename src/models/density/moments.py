@@ -1,0 +1,148 @@
+"""Sufficient statistics of labelled features by class: all that Gaussians need of them, however many there are.
+Parts of a dataset, from several batches or processes, add up to those of the whole. No densities here."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from functools import reduce
+from operator import add
+
+import torch
+from torch import Tensor
+
+from src.models.density.memory import rows_per_block
+from src.models.density.transforms import Projection
+
+
+@dataclass(frozen=True, eq=False)
+class ClassMoments:
+    """Counts, means and sums of central moments of the classes that have samples, by ascending label.
+
+    With y = x − class mean, summed over a class: ``scatters_C_D_D`` Σ y yᵀ, ``cubes_C_D`` Σ |y|² y and ``quartics_C``
+    Σ |y|⁴, in float64. Sums of x and x xᵀ would add up more simply, and cancel where features lie far from the
+    origin. Sum with ``+``, which is associative and commutative up to rounding.
+    """
+
+    labels_C: Tensor
+    counts_C: Tensor
+    means_C_D: Tensor
+    scatters_C_D_D: Tensor
+    cubes_C_D: Tensor
+    quartics_C: Tensor
+
+    @classmethod
+    def of(cls, features_N_D: Tensor, labels_N: Tensor) -> "ClassMoments":
+        """Those of N ≥ 0 samples."""
+        rows = rows_per_block(2 * 8 * features_N_D.shape[1])
+        by_class = []
+        for label in labels_N.unique():
+            blocks = features_N_D[labels_N == label].split(rows)
+            by_class.append(reduce(add, (_of_one_class(label, block) for block in blocks)))
+        if not by_class:
+            return _of_one_class(labels_N.new_zeros(()), features_N_D.new_zeros(1, features_N_D.shape[1]))[:0]
+        return cls(*(torch.cat(parts) for parts in zip(*by_class, strict=True)))
+
+    @classmethod
+    def of_batches(cls, batches: Iterable[tuple[Tensor, Tensor]]) -> "ClassMoments":
+        """Those of all (features_B_D, labels_B) together; no more is held at once than the memory budget.
+
+        Batches are gathered into blocks first: adding moments costs C·D² whatever the size of the batch.
+        """
+        return reduce(add, (cls.of(features, labels) for features, labels in _gathered(batches)))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (getattr(self, field.name) for field in fields(self))
+
+    def __getitem__(self, classes: slice | Tensor) -> "ClassMoments":
+        """Those of some classes, by position."""
+        return ClassMoments(*(tensor[classes] for tensor in self))
+
+    def __add__(self, other: "ClassMoments") -> "ClassMoments":
+        """Those of both sets of samples together (Chan, Golub & LeVeque 1983, "Algorithms for computing the
+        sample variance", carried to the moments above)."""
+        labels_C = torch.cat([self.labels_C, other.labels_C]).unique()
+        a, b = self.over(labels_C), other.over(labels_C)
+        counts_C = a.counts_C + b.counts_C
+        means_C_D = a.means_C_D + (b.counts_C / counts_C.double())[:, None] * (b.means_C_D - a.means_C_D)
+        sums = (x + y for x, y in zip(a._about(means_C_D), b._about(means_C_D), strict=True))
+        return ClassMoments(labels_C, counts_C, means_C_D, *sums)
+
+    def over(self, labels_L: Tensor) -> "ClassMoments":
+        """Those of exactly these labels, ascending; all zeros for a label without samples."""
+        here_C = torch.isin(self.labels_C, labels_L)
+        position_C = torch.searchsorted(labels_L, self.labels_C[here_C])
+        tensors = (
+            tensor.new_zeros(len(labels_L), *tensor.shape[1:]).index_copy(0, position_C, tensor[here_C])
+            for tensor in list(self)[1:]
+        )
+        return ClassMoments(labels_L, *tensors)
+
+    def pooled(self) -> tuple[int, Tensor, Tensor]:
+        """Count, mean_D and scatter_D_D about that mean of all samples, whatever their class."""
+        weights_C = self.counts_C.double()
+        mean_D = weights_C @ self.means_C_D / weights_C.sum()
+        between_C_D = self.means_C_D - mean_D
+        scatter_D_D = self.scatters_C_D_D.sum(0) + (between_C_D.T * weights_C) @ between_C_D
+        return int(self.counts_C.sum()), mean_D, scatter_D_D
+
+    def projected(self, projection: Projection) -> "ClassMoments":
+        """Those of the projected features, whose axes have to span all of these features for ``quartics_C``."""
+        axes_D_K = projection.axes_D_K
+        return ClassMoments(
+            self.labels_C,
+            self.counts_C,
+            projection(self.means_C_D),
+            axes_D_K.T @ self.scatters_C_D_D @ axes_D_K,
+            self.cubes_C_D @ axes_D_K,
+            self.quartics_C,
+        )
+
+    def _about(self, means_C_D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The three sums about other points than the class means: those of y + δ instead of y."""
+        shift_C_D, counts_C = self.means_C_D - means_C_D, self.counts_C.double()
+        square_C = shift_C_D.square().sum(1)
+        trace_C = self.scatters_C_D_D.diagonal(dim1=1, dim2=2).sum(1)
+        turned_C_D = (self.scatters_C_D_D @ shift_C_D[:, :, None])[:, :, 0]
+        scatters_C_D_D = self.scatters_C_D_D + counts_C[:, None, None] * (
+            shift_C_D[:, :, None] * shift_C_D[:, None, :]
+        )
+        cubes_C_D = self.cubes_C_D + 2 * turned_C_D + (trace_C + counts_C * square_C)[:, None] * shift_C_D
+        quartics_C = (
+            self.quartics_C
+            + 4 * (shift_C_D * (self.cubes_C_D + turned_C_D)).sum(1)
+            + square_C * (2 * trace_C + counts_C * square_C)
+        )
+        return scatters_C_D_D, cubes_C_D, quartics_C
+
+
+def _of_one_class(label: Tensor, features_N_D: Tensor) -> ClassMoments:
+    features = features_N_D.double()
+    mean_D = features.mean(dim=0)
+    centred = features - mean_D
+    squares_N = centred.square().sum(dim=1)
+    return ClassMoments(
+        label[None],
+        torch.tensor([len(features)], device=label.device),
+        mean_D[None],
+        (centred.T @ centred)[None],
+        (squares_N @ centred)[None],
+        squares_N.square().sum()[None],
+    )
+
+
+def _gathered(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same samples in fewer, larger batches."""
+    held: list[tuple[Tensor, Tensor]] = []
+    rows = 0
+    for features_B_D, labels_B in batches:
+        held.append((features_B_D, labels_B))
+        rows += len(labels_B)
+        if rows >= rows_per_block(4 * 8 * features_B_D.shape[1]):
+            yield _joined(held)
+            held, rows = [], 0
+    if held:
+        yield _joined(held)
+
+
+def _joined(batches: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    features, labels = zip(*batches, strict=True)
+    return torch.cat(features), torch.cat(labels)
