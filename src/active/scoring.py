@@ -1,5 +1,8 @@
 """Scoring a pool: run as much of the model as the heuristic consumes, batch by batch, and keep one number an input."""
 
+from collections.abc import Iterator
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -7,7 +10,7 @@ from src.active.heuristics import Heuristic
 from src.active.task import set_prediction_mode
 from src.models.density import DensityModel
 from src.models.network import Network
-from src.models.prediction import Source, batches, features, member_log_probs, refuse_non_finite
+from src.models.prediction import Source, batches, feature_batches, member_log_probs, refuse_non_finite
 from src.utils.seeding import RoundSeeds
 
 
@@ -22,16 +25,17 @@ def subsample(pool_indices_P: Tensor, max_pool_samples: int, seeds: RoundSeeds) 
 def fit_density(
     density: DensityModel, model: Network, source: Source, train_indices_N: Tensor, val_indices_V: Tensor
 ) -> None:
-    """Fit on the features that the (restored best) weights give the labelled inputs, in order, un-augmented."""
-    features_N_D = features(model, source, train_indices_N)
-    refuse_non_finite(features_N_D, train_indices_N, "the hidden features")
-    features_V_D = features(model, source, val_indices_V)
-    refuse_non_finite(features_V_D, val_indices_V, "the hidden features")
-    density.fit(
-        features_N_D,
-        source.labels_N.index_select(0, train_indices_N),
-        features_V_D,
-        source.labels_N.index_select(0, val_indices_V),
+    """Fit on the features that the (restored best) weights give the labelled inputs, in order, un-augmented.
+
+    Features leave the network batch by batch; how many of them are held is for the density head to say.
+    """
+
+    def labelled_features(indices_N: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        for indices_B, features_B_D in feature_batches(model, source, indices_N):
+            yield features_B_D, source.labels_N.index_select(0, indices_B)
+
+    density.fit_batches(
+        partial(labelled_features, train_indices_N), partial(labelled_features, val_indices_V)
     )
 
 
@@ -52,15 +56,16 @@ def score_pool(
     if heuristic.consumes == "nothing":
         return heuristic.score(torch.rand(len(indices_N), generator=seeds.generator("random scores")))
     set_prediction_mode(model, 1 if heuristic.consumes == "surprise" else mc_passes, seeds)
+    evidence: Iterator[tuple[Tensor, Tensor]]
+    if heuristic.consumes == "surprise":
+        assert density is not None
+        surprise = density.surprise
+        evidence = ((indices, surprise(x)) for indices, x in feature_batches(model, source, indices_N))
+    else:
+        evidence = ((indices, member_log_probs(model, x)) for indices, x in batches(source, indices_N))
     scores = []
-    for indices_B, inputs_1_B_S in batches(source, indices_N):
-        if heuristic.consumes == "surprise":
-            assert density is not None
-            features_B_D = model.encode(inputs_1_B_S)[0]
-            refuse_non_finite(features_B_D, indices_B, "the hidden features")
-            scores_B = heuristic.score(density.surprise(features_B_D))
-        else:
-            scores_B = heuristic.score(member_log_probs(model, inputs_1_B_S))
+    for indices_B, evidence_B in evidence:
+        scores_B = heuristic.score(evidence_B)
         refuse_non_finite(scores_B, indices_B, "the scores")
         scores.append(scores_B.cpu())
     return torch.cat(scores)

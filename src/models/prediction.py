@@ -47,13 +47,6 @@ def mean_loss(model: Network, source: Source, indices_N: Tensor) -> Tensor:
     return total_M / len(indices_N)
 
 
-@torch.no_grad()
-def features(model: Network, source: Source, indices_N: Tensor) -> Tensor:
-    """features_N_D of a one-member network, in evaluation mode without Monte-Carlo masks."""
-    model.eval()
-    return torch.cat([model.encode(inputs)[0] for _, inputs in batches(source, indices_N)])
-
-
 def refuse_non_finite(values_B: Tensor, indices_B: Tensor, what: str) -> None:
     """NonFiniteError naming the dataset indices whose values (or rows of values) hold NaN or infinity."""
     bad_B = ~values_B.isfinite().flatten(1).all(1) if values_B.ndim > 1 else ~values_B.isfinite()
@@ -61,6 +54,19 @@ def refuse_non_finite(values_B: Tensor, indices_B: Tensor, what: str) -> None:
         bad = indices_B[bad_B].tolist()
         shown = ", ".join(map(str, bad[:10])) + (", …" if len(bad) > 10 else "")
         raise NonFiniteError(f"{what} of {len(bad)} inputs became NaN or infinite (dataset indices {shown})")
+
+
+@torch.no_grad()
+def feature_batches(model: Network, source: Source, indices_N: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """(indices_B, features_B_D) of a one-member network, in evaluation mode without Monte-Carlo masks.
+
+    Raises NonFiniteError with the dataset indices where one is NaN or infinite.
+    """
+    model.eval()
+    for indices_B, inputs_1_B_S in batches(source, indices_N):
+        features_B_D = model.encode(inputs_1_B_S)[0]
+        refuse_non_finite(features_B_D, indices_B, "the hidden features")
+        yield indices_B, features_B_D
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from src.layers.stacked import stack_members
 from src.models import prediction
 from src.models.density import GMM, KNN, DensityModel
 from src.models.mlp import MLP
-from src.models.prediction import features
+from src.models.prediction import feature_batches
 from src.utils.errors import NonFiniteError
 from src.utils.seeding import RoundSeeds
 from tests.models.fakes import Blobs
@@ -69,11 +69,15 @@ def test_scores_do_not_change_with_batch_size_or_pool_order(
     torch.testing.assert_close(scores(name, POOL[order], density), whole[order], rtol=1e-5, atol=1e-6)
 
 
+def hidden_features(model: MLP, source: Blobs, indices_N: torch.Tensor) -> np.ndarray:
+    return np.concatenate([features.double() for _, features in feature_batches(model, source, indices_N)])
+
+
 def test_hidden_uncertainty_is_scipys_mixture_on_the_networks_features() -> None:
     """The whole path: weights → features → per-class Gaussians → −log p."""
     source, model = Blobs(300), network().eval()
-    features_N_D = features(model, source, TRAIN).double().numpy()
-    pool_N_D = features(model, source, POOL).double().numpy()
+    features_N_D = hidden_features(model, source, TRAIN)
+    pool_N_D = hidden_features(model, source, POOL)
     labels_N = source.labels_N[TRAIN].numpy()
     log_p = []
     for label in range(3):

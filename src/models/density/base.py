@@ -1,11 +1,13 @@
 """What every density head promises, and the registry that holds them. The estimators are one file each beside
 this one."""
 
+from collections.abc import Callable
 from typing import ClassVar, Protocol, Self
 
 from torch import Tensor
 
 from src.config import MirConfig
+from src.models.density.moments import ClassMoments
 from src.utils.registry import Registry
 
 
@@ -28,6 +30,11 @@ class DensityHead(Protocol):
         """Fit on labelled features; validation features only choose hyperparameters and are never scored against
         themselves."""
 
+    @property
+    def fit_moments(self) -> Callable[[ClassMoments, ClassMoments], None] | None:
+        """The same from the moments of training and validation features, which then need not be held together; None
+        for a head that needs the features themselves."""
+
     def surprise(self, features_N_D: Tensor) -> Tensor:
         """surprise_N in float64, higher = less probable; independent of how rows are split into calls."""
         ...
@@ -37,4 +44,4 @@ class DensityHead(Protocol):
         ...
 
 
-DENSITY_HEADS: Registry[type[DensityHead]] = Registry("density model", planned=("gmm_seg", "kde"))
+DENSITY_HEADS: Registry[type[DensityHead]] = Registry("density model", planned=("gmm_seg",))

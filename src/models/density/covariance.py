@@ -11,7 +11,7 @@ from src.models.density.moments import ClassMoments
 
 def full(moments: ClassMoments) -> Tensor:
     """The maximum-likelihood estimate, divided by n_c: of rank n_c − 1 at most."""
-    return moments.scatters_C_D_D / moments.counts_C[:, None, None]
+    return moments.scatters_C_D_D / moments.counts_C.double()[:, None, None]
 
 
 def tied(moments: ClassMoments) -> Tensor:
@@ -27,21 +27,21 @@ def diag(moments: ClassMoments) -> Tensor:
 def shrinkage(moments: ClassMoments) -> Tensor:
     """Oracle approximating shrinkage towards a sphere, the better the fewer samples (Chen, Wiesel, Eldar & Hero 2010,
     "Shrinkage algorithms for MMSE covariance estimation", eq. 23, without its 2/D, as scikit-learn has it)."""
-    covariances_C_D_D, dimension = full(moments), moments.means_C_D.shape[1]
-    spherical_C, squares_C = _sphere(covariances_C_D_D)
-    wanted_C = squares_C / dimension**2 + spherical_C.square()
-    spread_C = squares_C / dimension**2 - spherical_C.square() / dimension
-    return _shrunk(covariances_C_D_D, wanted_C / ((moments.counts_C + 1) * spread_C))
+    covariances_C_D_D, dimensions_C = full(moments), moments.dimensions_C
+    spherical_C, squares_C = _sphere(covariances_C_D_D, dimensions_C)
+    wanted_C = squares_C / dimensions_C**2 + spherical_C.square()
+    spread_C = squares_C / dimensions_C**2 - spherical_C.square() / dimensions_C
+    return _shrunk(covariances_C_D_D, dimensions_C, wanted_C / ((moments.counts_C + 1) * spread_C))
 
 
 def ledoit_wolf(moments: ClassMoments) -> Tensor:
     """Shrinkage towards a sphere of least mean squared error as n_c grows (Ledoit & Wolf 2004, "A well-conditioned
     estimator for large-dimensional covariance matrices")."""
-    covariances_C_D_D, dimension = full(moments), moments.means_C_D.shape[1]
-    spherical_C, squares_C = _sphere(covariances_C_D_D)
-    spread_C = squares_C - dimension * spherical_C.square()
+    covariances_C_D_D, dimensions_C = full(moments), moments.dimensions_C
+    spherical_C, squares_C = _sphere(covariances_C_D_D, dimensions_C)
+    spread_C = squares_C - dimensions_C * spherical_C.square()
     error_C = (moments.quartics_C / moments.counts_C - squares_C) / moments.counts_C
-    return _shrunk(covariances_C_D_D, error_C / spread_C)
+    return _shrunk(covariances_C_D_D, dimensions_C, error_C / spread_C)
 
 
 COVARIANCES: dict[str, Callable[[ClassMoments], Tensor]] = {
@@ -53,16 +53,16 @@ COVARIANCES: dict[str, Callable[[ClassMoments], Tensor]] = {
 }
 
 
-def _sphere(covariances_C_D_D: Tensor) -> tuple[Tensor, Tensor]:
+def _sphere(covariances_C_D_D: Tensor, dimensions_C: Tensor) -> tuple[Tensor, Tensor]:
     """The variance of the sphere that each is shrunk towards, and the squared Frobenius norms."""
     variances_C_D = covariances_C_D_D.diagonal(dim1=1, dim2=2)
-    return variances_C_D.mean(1), covariances_C_D_D.square().sum((1, 2))
+    return variances_C_D.sum(1) / dimensions_C, covariances_C_D_D.square().sum((1, 2))
 
 
-def _shrunk(covariances_C_D_D: Tensor, intensity_C: Tensor) -> Tensor:
+def _shrunk(covariances_C_D_D: Tensor, dimensions_C: Tensor, intensity_C: Tensor) -> Tensor:
     """Mixed with the sphere by min(intensity, 1); all sphere where nothing differs from it (0/0, x/0)."""
     share_C_1_1 = intensity_C.nan_to_num(nan=1.0, posinf=1.0, neginf=1.0).clamp(0, 1)[:, None, None]
-    dimension = covariances_C_D_D.shape[1]
-    sphere_D_D = torch.eye(dimension, dtype=covariances_C_D_D.dtype, device=covariances_C_D_D.device)
-    spherical_C, _ = _sphere(covariances_C_D_D)
-    return (1 - share_C_1_1) * covariances_C_D_D + share_C_1_1 * spherical_C[:, None, None] * sphere_D_D
+    own_C_D = torch.arange(covariances_C_D_D.shape[1], device=dimensions_C.device) < dimensions_C[:, None]
+    spherical_C, _ = _sphere(covariances_C_D_D, dimensions_C)
+    spheres_C_D_D = torch.diag_embed(own_C_D * spherical_C[:, None])
+    return (1 - share_C_1_1) * covariances_C_D_D + share_C_1_1 * spheres_C_D_D

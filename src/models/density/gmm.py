@@ -1,6 +1,7 @@
 """HU: surprise under a mixture of class Gaussians, in all dimensions or in a greedily chosen subspace."""
 
 import math
+from collections.abc import Callable
 from typing import ClassVar, Self
 
 import torch
@@ -39,33 +40,30 @@ class GMM:
     @classmethod
     def from_config(cls, mir: MirConfig, seed: int) -> Self:
         """The head that ``greedy_search`` and its keys, ``covariance`` and ``scoring_precision`` describe."""
-        greedy = GreedySearch(mir.search_step_size, mir.metric, mir.reduction) if mir.greedy_search else None
-        return cls(greedy, mir.covariance, getattr(torch, mir.scoring_precision))
+        return cls(GreedySearch.from_config(mir), mir.covariance, getattr(torch, mir.scoring_precision))
 
     @property
-    def moments_suffice(self) -> bool:
-        """Whether ``fit_moments`` will do, so that features need not be held together."""
-        return self.greedy is None or self.greedy.moments_suffice
+    def fit_moments(self) -> Callable[[ClassMoments, ClassMoments], None] | None:
+        """As ``fit``, from the moments of training and validation features that need not be held; None under a
+        greedy search whose reduction looks at samples."""
+        moments_suffice = self.greedy is None or self.greedy.moments_suffice
+        return self._fit if moments_suffice else None
 
     @torch.no_grad()
     def fit(
         self, features_N_D: Tensor, labels_N: Tensor, val_features_M_D: Tensor, val_labels_M: Tensor
     ) -> None:
         """Fit one Gaussian per class on the training features; UserError where no class has two samples."""
-        train, val = Samples(features_N_D, labels_N), Samples(val_features_M_D, val_labels_M)
         self._fit(
             ClassMoments.of(features_N_D, labels_N),
             ClassMoments.of(val_features_M_D, val_labels_M),
-            None if self.moments_suffice else (train, val),
+            (Samples(features_N_D, labels_N), Samples(val_features_M_D, val_labels_M)),
         )
 
     @torch.no_grad()
-    def fit_moments(self, train: ClassMoments, val: ClassMoments) -> None:
-        """The same from the moments of features that need not exist any more, where ``moments_suffice``."""
-        assert self.moments_suffice
-        self._fit(train, val, None)
-
-    def _fit(self, train: ClassMoments, val: ClassMoments, samples: tuple[Samples, Samples] | None) -> None:
+    def _fit(
+        self, train: ClassMoments, val: ClassMoments, samples: tuple[Samples, Samples] | None = None
+    ) -> None:
         self._projection: Projection | None = None
         if self.greedy is None:
             gaussians = fit_class_gaussians(train, self.covariance)
@@ -103,7 +101,7 @@ class GMM:
         )
         self._whitening_K_CK = whitening_C_K_K.reshape(-1, dimension).T.contiguous().to(precision)
         self._offsets_C_K = offsets_C_K.to(precision)
-        log_weights_C = (gaussians.counts_C / gaussians.counts_C.sum()).double().log()
+        log_weights_C = (gaussians.counts_C.double() / gaussians.counts_C.sum()).log()
         log_determinants_C = gaussians.factors_C_D_D.diagonal(dim1=1, dim2=2).log().sum(dim=1)
         self._log_scales_C = log_weights_C - log_determinants_C - 0.5 * dimension * math.log(2 * math.pi)
 

@@ -28,6 +28,7 @@ class KNN:
 
     searches_dimension: ClassVar[bool] = False
     normalizes_projections: ClassVar[bool] = False
+    fit_moments: ClassVar[None] = None
 
     def __init__(
         self,

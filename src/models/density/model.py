@@ -1,11 +1,17 @@
 """A density head behind the maps of its features that the config asks for. Which head it is does not matter here."""
 
+from collections.abc import Callable, Iterable, Iterator
+
 import torch
 from torch import Tensor
 
 from src.models.density.base import DensityHead
-from src.models.density.transforms import Projection, fit_pca, l2_normalize
+from src.models.density.moments import ClassMoments, joined
+from src.models.density.transforms import Projection, l2_normalize, principal_axes
 from src.utils.errors import NonFiniteError, UserError
+
+Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
+"""A pass over (features_B_D, labels_B), the same ones whenever it is asked for."""
 
 
 class DensityModel:
@@ -31,20 +37,40 @@ class DensityModel:
     ) -> None:
         """Fit the PCA and the head. NonFiniteError names the rows that hold NaN or infinity; UserError where
         dim_reduction exceeds D."""
+        self.fit_batches(lambda: [(features_N_D, labels_N)], lambda: [(val_features_M_D, val_labels_M)])
+
+    @torch.no_grad()
+    def fit_batches(self, train: Batches, val: Batches) -> None:
+        """As ``fit`` on all batches (features_B_D, labels_B) together, which are asked for anew for every pass.
+
+        No more than the head needs is held: moments where those suffice, and the features themselves otherwise.
+        """
         self._projection = None
-        features_N_D = self._transform(features_N_D, "training features")
-        val_features_M_D = self._transform(val_features_M_D, "validation features")
         if self.dim_reduction != -1:
-            if self.dim_reduction > features_N_D.shape[1]:
-                raise UserError(
-                    f"dim_reduction {self.dim_reduction} exceeds the {features_N_D.shape[1]} hidden features; "
-                    "lower it, or set it to -1 for no reduction"
-                )
-            projection = fit_pca(features_N_D).leading(self.dim_reduction)
-            features_N_D = _project(projection, features_N_D)
-            val_features_M_D = _project(projection, val_features_M_D)
-            self._projection = projection
-        self.head.fit(features_N_D, labels_N, val_features_M_D, val_labels_M)
+            self._projection = self._fit_projection(self._transformed(train, "training features"))
+        train_batches = self._transformed(train, "training features")
+        val_batches = self._transformed(val, "validation features")
+        if self.head.fit_moments is not None:
+            self.head.fit_moments(
+                ClassMoments.of_batches(train_batches), ClassMoments.of_batches(val_batches)
+            )
+        else:
+            self.head.fit(*joined(train_batches), *joined(val_batches))
+
+    def _fit_projection(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Projection:
+        moments = ClassMoments.of_batches(
+            (features, torch.zeros_like(labels)) for features, labels in batches
+        )
+        dimension = moments.means_C_D.shape[1]
+        if self.dim_reduction > dimension:
+            raise UserError(
+                f"dim_reduction {self.dim_reduction} exceeds the {dimension} hidden features; "
+                "lower it, or set it to -1 for no reduction"
+            )
+        return principal_axes(*moments.pooled()).leading(self.dim_reduction)
+
+    def _transformed(self, batches: Batches, what: str) -> Iterator[tuple[Tensor, Tensor]]:
+        return ((self._transform(features, what), labels) for features, labels in batches())
 
     @torch.no_grad()
     def surprise(self, features_N_D: Tensor) -> Tensor:
@@ -61,12 +87,10 @@ class DensityModel:
         _refuse_non_finite(features_N_D, what)
         if self.normalize:
             features_N_D = l2_normalize(features_N_D)
-        return features_N_D if self._projection is None else _project(self._projection, features_N_D)
-
-
-def _project(projection: Projection, features_N_D: Tensor) -> Tensor:
-    """In the features' own dtype, which is how a head knows at what precision it may work."""
-    return projection(features_N_D).to(features_N_D.dtype)
+        if self._projection is None:
+            return features_N_D
+        # In the features' own dtype, which is how a head knows at what precision it may work.
+        return self._projection(features_N_D).to(features_N_D.dtype)
 
 
 def _refuse_non_finite(features_N_D: Tensor, what: str) -> None:

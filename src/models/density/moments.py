@@ -19,10 +19,12 @@ class ClassMoments:
 
     With y = x − class mean, summed over a class: ``scatters_C_D_D`` Σ y yᵀ, ``cubes_C_D`` Σ |y|² y and ``quartics_C``
     Σ |y|⁴, in float64. Sums of x and x xᵀ would add up more simply, and cancel where features lie far from the
-    origin. Sum with ``+``, which is associative and commutative up to rounding.
+    origin. Sum with ``+``, which is associative and commutative up to rounding. ``dimensions_C`` leading coordinates
+    are a class's own, and zeros pad the others: all D of them unless classes live in subspaces of their own.
     """
 
     labels_C: Tensor
+    dimensions_C: Tensor
     counts_C: Tensor
     means_C_D: Tensor
     scatters_C_D_D: Tensor
@@ -36,10 +38,34 @@ class ClassMoments:
         by_class = []
         for label in labels_N.unique():
             blocks = features_N_D[labels_N == label].split(rows)
-            by_class.append(reduce(add, (_of_one_class(label, block) for block in blocks)))
+            by_class.append(reduce(add, (cls.stacked(label[None], block[None]) for block in blocks)))
         if not by_class:
-            return _of_one_class(labels_N.new_zeros(()), features_N_D.new_zeros(1, features_N_D.shape[1]))[:0]
-        return cls(*(torch.cat(parts) for parts in zip(*by_class, strict=True)))
+            return cls.stacked(labels_N.new_zeros(1), features_N_D.new_zeros(1, 1, features_N_D.shape[1]))[:0]
+        return cls.of_classes(by_class)
+
+    @classmethod
+    def stacked(
+        cls, labels_C: Tensor, features_C_N_D: Tensor, dimensions_C: Tensor | None = None
+    ) -> "ClassMoments":
+        """Those of N ≥ 1 samples of every class, of its own ``dimensions_C`` (D without) padded with zeros."""
+        features = features_C_N_D.double()
+        means_C_D = features.mean(dim=1)
+        centred = features - means_C_D[:, None]
+        squares_C_N = centred.square().sum(dim=2)
+        return cls(
+            labels_C,
+            torch.full_like(labels_C, features.shape[2]) if dimensions_C is None else dimensions_C,
+            torch.full_like(labels_C, features.shape[1]),
+            means_C_D,
+            centred.mT @ centred,
+            (squares_C_N[:, None] @ centred)[:, 0],
+            squares_C_N.square().sum(dim=1),
+        )
+
+    @classmethod
+    def of_classes(cls, parts: Iterable["ClassMoments"]) -> "ClassMoments":
+        """Those of all parts, which share no class and ascend by label."""
+        return cls(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
     @classmethod
     def of_batches(cls, batches: Iterable[tuple[Tensor, Tensor]]) -> "ClassMoments":
@@ -61,10 +87,11 @@ class ClassMoments:
         sample variance", carried to the moments above)."""
         labels_C = torch.cat([self.labels_C, other.labels_C]).unique()
         a, b = self.over(labels_C), other.over(labels_C)
+        dimensions_C = torch.maximum(a.dimensions_C, b.dimensions_C)
         counts_C = a.counts_C + b.counts_C
         means_C_D = a.means_C_D + (b.counts_C / counts_C.double())[:, None] * (b.means_C_D - a.means_C_D)
         sums = (x + y for x, y in zip(a._about(means_C_D), b._about(means_C_D), strict=True))
-        return ClassMoments(labels_C, counts_C, means_C_D, *sums)
+        return ClassMoments(labels_C, dimensions_C, counts_C, means_C_D, *sums)
 
     def over(self, labels_L: Tensor) -> "ClassMoments":
         """Those of exactly these labels, ascending; all zeros for a label without samples."""
@@ -89,6 +116,7 @@ class ClassMoments:
         axes_D_K = projection.axes_D_K
         return ClassMoments(
             self.labels_C,
+            torch.full_like(self.dimensions_C, axes_D_K.shape[1]),
             self.counts_C,
             projection(self.means_C_D),
             axes_D_K.T @ self.scatters_C_D_D @ axes_D_K,
@@ -114,21 +142,6 @@ class ClassMoments:
         return scatters_C_D_D, cubes_C_D, quartics_C
 
 
-def _of_one_class(label: Tensor, features_N_D: Tensor) -> ClassMoments:
-    features = features_N_D.double()
-    mean_D = features.mean(dim=0)
-    centred = features - mean_D
-    squares_N = centred.square().sum(dim=1)
-    return ClassMoments(
-        label[None],
-        torch.tensor([len(features)], device=label.device),
-        mean_D[None],
-        (centred.T @ centred)[None],
-        (squares_N @ centred)[None],
-        squares_N.square().sum()[None],
-    )
-
-
 def _gathered(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
     """The same samples in fewer, larger batches."""
     held: list[tuple[Tensor, Tensor]] = []
@@ -137,12 +150,13 @@ def _gathered(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor
         held.append((features_B_D, labels_B))
         rows += len(labels_B)
         if rows >= rows_per_block(4 * 8 * features_B_D.shape[1]):
-            yield _joined(held)
+            yield joined(held)
             held, rows = [], 0
     if held:
-        yield _joined(held)
+        yield joined(held)
 
 
-def _joined(batches: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def joined(batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """All features_N_D and labels_N of these batches."""
     features, labels = zip(*batches, strict=True)
     return torch.cat(features), torch.cat(labels)

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logsumexp
-from scipy.stats import multivariate_normal, ortho_group
+from scipy.stats import multivariate_normal, ortho_group, spearmanr
 from torch import Tensor
 
-from src.models.density import GMM
+from src.models.density import GMM, GreedySearch
 from src.utils.errors import UserError
 from tests.models.density.samples import blobs, halves
 
@@ -147,6 +147,26 @@ def test_validation_features_do_not_enter_the_density() -> None:
     head.fit(train_N_D, labels_N, val_M_D, val_labels_M)
     assert torch.equal(head.surprise(val_M_D), fitted(train_N_D, labels_N).surprise(val_M_D))
     assert fitted(train_N_D, labels_N).diagnostics()["val_log_likelihood"] is None
+
+
+@pytest.mark.parametrize("precision", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("normalized", [False, True])
+@pytest.mark.parametrize("greedy", [None, GreedySearch(1, "val", "mean")], ids=["all", "greedy"])
+def test_float32_ranks_a_pool_as_float64_does(
+    precision: torch.dtype, normalized: bool, greedy: GreedySearch | None
+) -> None:
+    """Ten samples a class in 128 dimensions: 119 directions of each class have no variance but the floor."""
+    features_N_D, labels_N = blobs(10, 120, 128)
+    rows = torch.cat([(labels_N == c).nonzero().flatten()[:10] for c in range(10)])
+    if normalized:
+        features_N_D = torch.nn.functional.normalize(features_N_D, dim=1)
+    single_N_D = features_N_D.float()
+    double, single = GMM(greedy), GMM(greedy, scoring_precision=precision)
+    double.fit(features_N_D[rows], labels_N[rows], features_N_D, labels_N)
+    single.fit(single_N_D[rows], labels_N[rows], single_N_D, labels_N)
+    surprise_N, expected_N = single.surprise(single_N_D), double.surprise(features_N_D)
+    assert surprise_N.dtype == torch.float64
+    assert spearmanr(surprise_N, expected_N).statistic >= 0.9999
 
 
 seeds = st.integers(0, 2**32 - 1)

@@ -1,3 +1,7 @@
+from collections.abc import Callable, Iterator
+from functools import partial
+from weakref import WeakSet
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import normalize
 from torch import Tensor
 
-from src.models.density import GMM, DensityModel
+from src.models.density import GMM, KNN, DensityHead, DensityModel, GreedySearch
 from src.models.density.transforms import fit_pca, l2_normalize
 from src.utils.errors import NonFiniteError, UserError
 from tests.models.density.samples import blobs, halves
@@ -13,6 +17,8 @@ from tests.models.density.samples import blobs, halves
 
 class SeenFeatures:
     """A head that only remembers the features it was given."""
+
+    fit_moments = None
 
     def fit(
         self, features_N_D: Tensor, labels_N: Tensor, val_features_M_D: Tensor, val_labels_M: Tensor
@@ -109,6 +115,40 @@ def test_fitting_again_forgets_the_round_before() -> None:
     again.fit(*second)
     fresh.fit(*second)
     assert torch.equal(again.surprise(second[2]), fresh.surprise(second[2]))
+
+
+@pytest.mark.parametrize("dim_reduction", [-1, 3])
+@pytest.mark.parametrize("head", [GMM, partial(GMM, GreedySearch(1, "l2", "max")), KNN, SeenFeatures])
+def test_fitting_on_batches_is_fitting_on_all_features(
+    head: Callable[[], DensityHead], dim_reduction: int
+) -> None:
+    train_N_D, labels_N, val_M_D, val_labels_M = halves(*blobs(3, 30, 6))
+    whole, streamed = (DensityModel(head(), normalize=True, dim_reduction=dim_reduction) for _ in range(2))
+    whole.fit(train_N_D, labels_N, val_M_D, val_labels_M)
+    streamed.fit_batches(
+        lambda: zip(train_N_D.split(7), labels_N.split(7), strict=True),
+        lambda: zip(val_M_D.split(11), val_labels_M.split(11), strict=True),
+    )
+    torch.testing.assert_close(streamed.surprise(val_M_D), whole.surprise(val_M_D), rtol=1e-8, atol=1e-8)
+
+
+def test_a_gmm_is_fitted_on_batches_without_ever_holding_two_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million features are as little trouble as these: what was read is gone before the next block is."""
+    monkeypatch.setattr("src.models.density.memory.MEMORY_BUDGET_BYTES", 4 * 8 * 6 * 20)  # 20 rows a block
+    alive: WeakSet[Tensor] = WeakSet()
+    most = 0
+
+    def passes_over(rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+        nonlocal most
+        for start in range(0, rows, 10):
+            features_B_D, labels_B = blobs(2, 5, 6, seed=start)
+            alive.add(features_B_D)
+            most = max(most, sum(map(len, alive)))
+            yield features_B_D, labels_B
+
+    model = DensityModel(GMM(), normalize=False, dim_reduction=3)
+    model.fit_batches(lambda: passes_over(1000), lambda: passes_over(100))
+    assert most <= 40
 
 
 def test_more_axes_than_features_are_the_users_error() -> None:
