@@ -1,5 +1,6 @@
-"""``python -m benchmarks NAME [options]``: run one benchmark of this package; every other module here is one.
-What is measured, and against whom, is told by the module of that name."""
+"""``python -m benchmarks NAME [options]``: run one benchmark of this package, which is every other module here but
+those with a leading underscore, which benchmarks share. What is measured, and against whom, is told by the module of
+that name."""
 
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,8 @@ from src.utils.errors import UserError
 
 def names() -> list[str]:
     """The benchmarks there are."""
-    return [module.name for module in iter_modules([str(Path(__file__).parent)]) if module.name != "__main__"]
+    modules = iter_modules([str(Path(__file__).parent)])
+    return [module.name for module in modules if not module.name.startswith("_")]
 
 
 def main(arguments: Sequence[str]) -> int:

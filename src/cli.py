@@ -14,6 +14,7 @@ from src.active.experiment import Experiment
 from src.active.loop import run_rounds, start_pool
 from src.active.plan import Plan, make_plan, mc_passes
 from src.analysis.curves import plot_learning_curve
+from src.analysis.dimensions import plot_dimension_search
 from src.analysis.tables import phase_summary, round_table
 from src.config import Config, load_config
 from src.data import DataBundle, Task, availability, load_dataset
@@ -99,7 +100,8 @@ def run(options: argparse.Namespace, task: Task | None) -> None:
         experiment.write_csv()  # a run killed right after its last round has not
         print(f"curves   {experiment.csv}")
     print(f"records  {experiment.folder}")
-    print(f"plot     {plot_learning_curve(experiment.folder)}")
+    for path in draw_plots(experiment.folder):
+        print(f"plot     {path}")
 
 
 def run_one(
@@ -112,7 +114,13 @@ def run_one(
             if config.save_df:
                 experiment.write_csv()
             if config.save_plot:
-                plot_learning_curve(experiment.folder)
+                draw_plots(experiment.folder)
+
+
+def draw_plots(folder: Path) -> list[Path]:
+    """Draw what the rounds so far have to show; the pictures' paths."""
+    drawn = [plot_learning_curve(folder), plot_dimension_search(folder)]
+    return [path for path in drawn if path is not None]
 
 
 def choose_device(name: str | None) -> torch.device:

@@ -1,5 +1,6 @@
 """The command line as its users meet it: the shipped config from end to end, ``--check``, and the entry scripts."""
 
+import csv
 import re
 import runpy
 import sys
@@ -45,7 +46,6 @@ GROWING = {
     "data.dataset": {"digits", "mnist", "fashion_mnist"},
     "model.name": {"mlp", "mir"},
     "model.mir_configs.backbone": {"mlp"},
-    "model.mir_configs.density_model": {"gmm", "knn"},
 }
 # What to mix: words that work, values that contradict some other, and some that are always refused.
 MIXTURE = {
@@ -127,6 +127,33 @@ def test_shipped_config_runs_to_a_table_and_a_plot(tmp_path: Path) -> None:
     accuracies = [row["test"]["accuracy"] for row in found]
     assert accuracies[-1] > 0.8
     assert accuracies[-1] > accuracies[0] + 0.1
+
+
+@pytest.mark.parametrize("head", ["gmm", "gmm_seg"])
+def test_greedy_search_is_drawn_beside_the_learning_curve(
+    head: str, digits_config: Path, tmp_path: Path
+) -> None:
+    options = {
+        "model.name": "MIR",
+        "training.heuristic": "precomputed",
+        "training.initially_balanced": "true",
+        "model.mir_configs.density_model": head,
+        "save_plot": "true",
+    }
+    pictures = {}
+    for flag in ("true", "false"):
+        options["model.mir_configs.greedy_search"] = flag
+        status, out, err = run_cli(
+            "--config_path", digits_config, "--output_dir", tmp_path / flag, *overrides(options)
+        )
+        assert status == 0, err
+        pictures[flag] = [Path(found) for found in re.findall(r"^plot +(.+)$", out, re.MULTILINE)]
+    assert [path.name for path in pictures["true"]] == ["learning_curve.png", "dimension_search.png"]
+    assert imread(pictures["true"][1]).std() > 0.01, "the picture is blank"
+    assert [path.name for path in pictures["false"]] == ["learning_curve.png"]
+    assert not list((tmp_path / "false").rglob("dimension_search.*"))
+    with pictures["true"][1].with_suffix(".csv").open(newline="") as file:
+        assert {row["labels"] for row in csv.DictReader(file)} == {"20", "30", "50"}
 
 
 def test_wandb_logging_breaks_no_run(digits_config: Path, tmp_path: Path) -> None:

@@ -53,11 +53,12 @@ def make_plan(config: Config, task: str | None = None) -> Plan:
             f"after data.val_size {config.data.val_size}",
         )
     few = config.training.initially_balanced and config.training.initially_labelled <= info.nb_classes
-    if few and config.model.name == "mir" and config.model.mir_configs.density_model == "gmm":
+    density = config.model.mir_configs.density_model
+    if few and config.model.name == "mir" and density in ("gmm", "gmm_seg"):
         raise config.error(
             "training.initially_labelled",
             f"{config.training.initially_labelled} balanced labels give no class of {info.nb_classes} the two that a "
-            f"gmm density needs; label at least {info.nb_classes + 1}",
+            f"{density} density needs; label at least {info.nb_classes + 1}",
         )
     scored, most = config.training.max_pool_samples, max(queries(config), default=0)
     if scored != -1 and scored < most:

@@ -49,7 +49,7 @@ def score_pool(
     mc_passes: int,
     seeds: RoundSeeds,
 ) -> Tensor:
-    """scores_N on the CPU for these dataset indices; ``mc_passes`` > 1 scores under that many dropout masks.
+    """scores_N in float64 on the CPU for these dataset indices; ``mc_passes`` > 1 scores under that many dropout masks.
 
     Raises NonFiniteError with the dataset indices where a score is NaN or infinite.
     """
@@ -63,9 +63,10 @@ def score_pool(
         evidence = ((indices, surprise(x)) for indices, x in feature_batches(model, source, indices_N))
     else:
         evidence = ((indices, member_log_probs(model, x)) for indices, x in batches(source, indices_N))
-    scores = []
+    scores_N, done = torch.empty(len(indices_N), dtype=torch.float64), 0
     for indices_B, evidence_B in evidence:
         scores_B = heuristic.score(evidence_B)
         refuse_non_finite(scores_B, indices_B, "the scores")
-        scores.append(scores_B.cpu())
-    return torch.cat(scores)
+        scores_N[done : done + len(scores_B)] = scores_B
+        done += len(scores_B)
+    return scores_N

@@ -6,24 +6,16 @@ Reads finished or running experiments only. The committed figure and table come 
 """
 
 import argparse
-import csv
-import io
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import StrMethodFormatter
 
+from src.analysis.figures import panels, save_numbers, save_picture, style
 from src.analysis.rounds import METHODS, Curve, read_experiment, read_reference, read_wide_csv
 from src.analysis.tables import PERCENT_METRICS, method_table
 from src.utils.errors import UserError
-from src.utils.files import write_atomically
-
-# Told apart by shape as well as by colour.
-MARKERS = "osD^vPX<>*"
 
 
 def plot_learning_curve(experiment_dir: Path, metric: str = "accuracy") -> Path:
@@ -35,7 +27,7 @@ def plot_learning_curve(experiment_dir: Path, metric: str = "accuracy") -> Path:
     """
     runs, curve = read_experiment(experiment_dir, metric)
     scale = 100 if metric in PERCENT_METRICS else 1
-    figure, axes = _axes("linear")
+    figure, (axes,) = panels()
     for number, values_R in enumerate(curve.values_K_R):
         label = "each run" if number == 0 else None
         axes.plot(
@@ -43,10 +35,11 @@ def plot_learning_curve(experiment_dir: Path, metric: str = "accuracy") -> Path:
         )
     axes.plot(curve.labels_R, scale * curve.mean_R, color="black", linewidth=2, label="mean")
     axes.legend()
-    axes.set(title=experiment_dir.resolve().name, ylabel=f"test {metric}" + (" (%)" if scale == 100 else ""))
+    ylabel = f"test {metric}" + (" (%)" if scale == 100 else "")
+    axes.set(title=experiment_dir.resolve().name, xlabel="labels", ylabel=ylabel)
     path = experiment_dir / "learning_curve.png"
-    _save(figure, path)
-    _write_csv(path.with_suffix(".csv"), runs, curve)
+    save_picture(figure, path)
+    save_numbers(_numbers(runs, curve), path.with_suffix(".csv"))
     return path
 
 
@@ -59,11 +52,11 @@ def plot_methods(
     `reference` (see `read_reference`) is drawn dashed beside each. Writes `out`, a PNG, and returns it.
     """
     published = read_reference(reference) if reference else {}
-    figure, axes = _axes("log" if log_x else "linear")
+    figure, (axes,) = panels(xscale="log" if log_x else "linear")
     for number, (label, path) in enumerate(csv_paths.items()):
         curve = read_wide_csv(path)
         mean_R, std_R = 100 * curve.mean_R, 100 * curve.std_R
-        color, marker = f"C{number % 10}", MARKERS[number % len(MARKERS)]
+        color, marker = style(number)
         axes.plot(curve.labels_R, mean_R, color=color, marker=marker, markersize=4, label=label)
         axes.fill_between(
             curve.labels_R, mean_R - std_R, mean_R + std_R, color=color, alpha=0.15, linewidth=0
@@ -73,9 +66,9 @@ def plot_methods(
             axes.plot(labels, 100 * np.array(accuracies), color=color, linestyle="--", linewidth=0.9)
     if published:
         axes.plot([], [], color="grey", linestyle="--", linewidth=0.9, label="as published")
-    axes.set(ylabel="test accuracy (%)")
+    axes.set(xlabel="labels", ylabel="test accuracy (%)")
     axes.legend()
-    _save(figure, out)
+    save_picture(figure, out)
     return out
 
 
@@ -138,29 +131,10 @@ def method_names(experiments: Iterable[str]) -> dict[str, str]:
     }
 
 
-def _axes(scale: str) -> tuple[Figure, Axes]:
-    # A Figure of its own, not pyplot's: no global state, no window, no display needed.
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.add_subplot(xlabel="labels", xscale=scale)
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _save(figure: Figure, path: Path) -> None:
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=150)
-    write_atomically(path, picture.getvalue())
-
-
-def _write_csv(path: Path, runs: Sequence[str], curve: Curve) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(["labels", "mean", "std", *runs])
+def _numbers(runs: Sequence[str], curve: Curve) -> Iterator[list[object]]:
+    yield ["labels", "mean", "std", *runs]
     for count, *values in zip(curve.labels_R, curve.mean_R, curve.std_R, *curve.values_K_R, strict=True):
-        writer.writerow([int(count), *("" if np.isnan(value) else float(value) for value in values)])
-    write_atomically(path, text.getvalue().encode())
+        yield [int(count), *("" if np.isnan(value) else float(value) for value in values)]
 
 
 if __name__ == "__main__":

@@ -49,18 +49,69 @@ class Curve:
         return np.isfinite(self.values_K_R).sum(axis=0)
 
 
+@dataclass(frozen=True)
+class DimensionSearch:
+    """One greedy search for the density's dimension: of a round, or of one class (`label`) in a round.
+
+    `train_log_likelihood` and `val_log_likelihood` are means in nats of a sample under its own class.
+    """
+
+    run: str
+    labels: int
+    label: int | None
+    chosen: int
+    dimensions: list[int]
+    discrepancy: list[float]
+    train_log_likelihood: list[float]
+    val_log_likelihood: list[float]
+
+
 def read_experiment(experiment_dir: Path, metric: str) -> tuple[list[str], Curve]:
     """An experiment's runs, by name, and their test `metric`. UserError where no run has finished a round."""
-    numbered = (
-        path for path in experiment_dir.glob("run_*/rounds.jsonl") if path.parent.name[4:].isdecimal()
-    )
-    records = sorted(numbered, key=lambda path: int(path.parent.name[4:]))
+    records = _records(experiment_dir)
     runs = {path.parent.name: _by_labels(read_rows(path.parent), metric, path) for path in records}
     labels = sorted({count for run in runs.values() for count in run})
     if not labels:
         raise UserError(f"{experiment_dir}: no finished rounds (run_<k>/rounds.jsonl) to draw")
     values_K_R = np.array([[run.get(count, np.nan) for count in labels] for run in runs.values()])
     return list(runs), Curve(np.array(labels), values_K_R)
+
+
+def read_dimension_searches(experiment_dir: Path) -> list[DimensionSearch]:
+    """The searches of an experiment's rounds, run after run; none where its density head searches nothing.
+
+    Of rounds that added no label the last counts. UserError where a search's record is incomplete.
+    """
+    found = []
+    for path in _records(experiment_dir):
+        densities = {row["labelled"]: row.get("density") or {} for row in read_rows(path.parent)}
+        for labels, density in densities.items():
+            for entry in density.get("classes", [density]):
+                if entry.get("discrepancy") is not None:
+                    found.append(_search(entry, path, labels))
+    return found
+
+
+def _search(entry: Row, path: Path, labels: int) -> DimensionSearch:
+    curves = ("dimensions", "discrepancy", "train_log_likelihood", "val_log_likelihood")
+    try:
+        lists = {name: list(entry[name]) for name in curves}
+        search = DimensionSearch(path.parent.name, labels, entry.get("label"), entry["dimension"], **lists)
+        if len({len(values) for values in lists.values()}) > 1 or search.chosen not in search.dimensions:
+            raise ValueError("its lists disagree")
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: the dimension search at {labels} labels is incomplete ({error}); restore it or use --overwrite"
+        ) from error
+    return search
+
+
+def _records(experiment_dir: Path) -> list[Path]:
+    """rounds.jsonl of every run, in the order of their numbers."""
+    numbered = (
+        path for path in experiment_dir.glob("run_*/rounds.jsonl") if path.parent.name[4:].isdecimal()
+    )
+    return sorted(numbered, key=lambda path: int(path.parent.name[4:]))
 
 
 def _by_labels(rows: list[Row], metric: str, path: Path) -> dict[int, float]:

@@ -1,10 +1,11 @@
 """From a config to networks and density heads; the one place in ``models`` that reads ``config.model``."""
 
+import re
 from collections.abc import Callable, Sequence
 
 import torch
 
-from src.config import Config
+from src.config import Config, MirConfig
 from src.layers.consistent_dropout import dropout_layers
 from src.layers.stacked import stack_members
 from src.models.density import DENSITY_HEADS, DensityModel
@@ -119,7 +120,10 @@ def _check_density(config: Config, feature_dims: int) -> None:
     try:
         build_density(config, RoundSeeds(0, 0))
     except UserError as error:
-        raise config.error("model.mir_configs.knn_metric", str(error)) from None
+        # A head's message names the key that it is about; the choice of the head is to blame where it names none.
+        named = [word for word in re.findall(r"\w+", str(error)) if word in MirConfig.model_fields]
+        key = named[0] if named else "density_model"
+        raise config.error(f"model.mir_configs.{key}", str(error)) from None
 
 
 @ARCHITECTURES.register("MLP")

@@ -65,13 +65,17 @@ def test_only_mir_has_a_density_head() -> None:
         ({"name": "resnet18"}, "model.name"),
         ({"name": "mlpp"}, "model.name"),
         ({"mir_configs": {"backbone": "drn_d_22"}}, "model.mir_configs.backbone"),
-        ({"mir_configs": {"density_model": "kde"}}, "model.mir_configs.density_model"),
+        ({"mir_configs": {"density_model": "kdee"}}, "model.mir_configs.density_model"),
         ({"mir_configs": {"feature_dims": 64}}, "model.mir_configs.feature_dims"),
         ({"mir_configs": {"dim_reduction": 13}}, "model.mir_configs.dim_reduction"),
         ({"mir_configs": {"density_model": "knn", "greedy_search": True}}, "model.mir_configs.greedy_search"),
         (
             {"mir_configs": {"density_model": "knn", "knn_metric": "euclidian"}},
             "model.mir_configs.knn_metric",
+        ),
+        (
+            {"mir_configs": {"density_model": "gmm_seg", "covariance": "tied"}},
+            "model.mir_configs.covariance",
         ),
         ({"dropout_probabilities": [0.1] * 5}, "model.dropout_probabilities"),
         ({"pretrained": True}, "model.pretrained"),

@@ -3,8 +3,19 @@
 
 from src.models.density.base import DENSITY_HEADS, DensityHead
 from src.models.density.gmm import GMM
+from src.models.density.gmm_seg import ClassGreedyGMM
 from src.models.density.greedy import GreedySearch
+from src.models.density.kde import KDE
 from src.models.density.knn import KNN
 from src.models.density.model import DensityModel
 
-__all__ = ["DENSITY_HEADS", "GMM", "KNN", "DensityHead", "DensityModel", "GreedySearch"]
+__all__ = [
+    "DENSITY_HEADS",
+    "GMM",
+    "KDE",
+    "KNN",
+    "ClassGreedyGMM",
+    "DensityHead",
+    "DensityModel",
+    "GreedySearch",
+]

@@ -21,7 +21,8 @@ class DensityHead(Protocol):
 
     @classmethod
     def from_config(cls, mir: MirConfig, seed: int) -> Self:
-        """The unfitted head that the config describes; ``seed`` is for what it draws. UserError on bad options."""
+        """The unfitted head that the config describes; ``seed`` is for what it draws. UserError on bad options, whose
+        message names the key before it names any other."""
         ...
 
     def fit(
@@ -44,4 +45,4 @@ class DensityHead(Protocol):
         ...
 
 
-DENSITY_HEADS: Registry[type[DensityHead]] = Registry("density model", planned=("gmm_seg",))
+DENSITY_HEADS: Registry[type[DensityHead]] = Registry("density model")

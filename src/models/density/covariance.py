@@ -31,7 +31,7 @@ def shrinkage(moments: ClassMoments) -> Tensor:
     spherical_C, squares_C = _sphere(covariances_C_D_D, dimensions_C)
     wanted_C = squares_C / dimensions_C**2 + spherical_C.square()
     spread_C = squares_C / dimensions_C**2 - spherical_C.square() / dimensions_C
-    return _shrunk(covariances_C_D_D, dimensions_C, wanted_C / ((moments.counts_C + 1) * spread_C))
+    return _shrunk(covariances_C_D_D, spherical_C, wanted_C / ((moments.counts_C + 1) * spread_C))
 
 
 def ledoit_wolf(moments: ClassMoments) -> Tensor:
@@ -41,7 +41,7 @@ def ledoit_wolf(moments: ClassMoments) -> Tensor:
     spherical_C, squares_C = _sphere(covariances_C_D_D, dimensions_C)
     spread_C = squares_C - dimensions_C * spherical_C.square()
     error_C = (moments.quartics_C / moments.counts_C - squares_C) / moments.counts_C
-    return _shrunk(covariances_C_D_D, dimensions_C, error_C / spread_C)
+    return _shrunk(covariances_C_D_D, spherical_C, error_C / spread_C)
 
 
 COVARIANCES: dict[str, Callable[[ClassMoments], Tensor]] = {
@@ -59,10 +59,8 @@ def _sphere(covariances_C_D_D: Tensor, dimensions_C: Tensor) -> tuple[Tensor, Te
     return variances_C_D.sum(1) / dimensions_C, covariances_C_D_D.square().sum((1, 2))
 
 
-def _shrunk(covariances_C_D_D: Tensor, dimensions_C: Tensor, intensity_C: Tensor) -> Tensor:
+def _shrunk(covariances_C_D_D: Tensor, spherical_C: Tensor, intensity_C: Tensor) -> Tensor:
     """Mixed with the sphere by min(intensity, 1); all sphere where nothing differs from it (0/0, x/0)."""
     share_C_1_1 = intensity_C.nan_to_num(nan=1.0, posinf=1.0, neginf=1.0).clamp(0, 1)[:, None, None]
-    own_C_D = torch.arange(covariances_C_D_D.shape[1], device=dimensions_C.device) < dimensions_C[:, None]
-    spherical_C, _ = _sphere(covariances_C_D_D, dimensions_C)
-    spheres_C_D_D = torch.diag_embed(own_C_D * spherical_C[:, None])
+    spheres_C_D_D = torch.diag_embed(spherical_C[:, None].expand(covariances_C_D_D.shape[:2]))
     return (1 - share_C_1_1) * covariances_C_D_D + share_C_1_1 * spheres_C_D_D

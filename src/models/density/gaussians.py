@@ -61,7 +61,7 @@ class ClassGaussians:
         )
         whitening_C_D_D = self.whitening()
         squares_C_D = torch.linalg.vecdot(whitening_C_D_D @ second_C_D_D, whitening_C_D_D)
-        return -0.5 * squares_C_D.cumsum(dim=1) - self._log_norms()
+        return -0.5 * squares_C_D.cumsum(dim=1) - self.log_norms()
 
     def nested_log_likelihood(self, c: int, features_N_D: Tensor, dimensions: list[int]) -> Tensor:
         """log_likelihood_N_K in nats: log N(first k coordinates; class number c) for each k of ``dimensions``.
@@ -70,7 +70,7 @@ class ClassGaussians:
         only, so the quadratic form and the log-determinant at k are entries of two running sums.
         """
         k_K = torch.tensor(dimensions, device=self.factors_C_D_D.device)
-        log_norms_K = self._log_norms()[c, k_K - 1]
+        log_norms_K = self.log_norms()[c, k_K - 1]
         blocks = []
         for block in features_N_D.split(rows_per_block(4 * 8 * features_N_D.shape[1])):
             whitened_D_N = torch.linalg.solve_triangular(
@@ -85,19 +85,14 @@ class ClassGaussians:
         identity_D_D = torch.eye(self.means_C_D.shape[1], dtype=torch.float64, device=self.means_C_D.device)
         return torch.linalg.solve_triangular(self.factors_C_D_D, identity_D_D, upper=False)
 
-    def _log_norms(self) -> Tensor:
+    def log_norms(self) -> Tensor:
         """log_norms_C_D: at [c, k − 1] half the log-determinant of 2πΣ_c over the first k coordinates."""
         log_scales_C_D = self.factors_C_D_D.diagonal(dim1=1, dim2=2).log() + 0.5 * math.log(2 * math.pi)
         return log_scales_C_D.cumsum(dim=1)
 
 
-def fit_class_gaussians(moments: ClassMoments, covariance: str = "full") -> ClassGaussians:
-    """The mean of each class and its covariance, estimated as ``covariance`` names in COVARIANCES, with
-    COVARIANCE_FLOOR added to the diagonal.
-
-    Classes with fewer than two samples have no covariance and are left out. UserError where none is left, or
-    where the features are so large that float64 no longer resolves the floor.
-    """
+def fittable(moments: ClassMoments) -> ClassMoments:
+    """Those of the classes with at least two samples: fewer have no covariance. UserError where there is none."""
     kept = moments[moments.counts_C >= 2]
     if len(kept.labels_C) == 0:
         raise UserError(
@@ -105,6 +100,17 @@ def fit_class_gaussians(moments: ClassMoments, covariance: str = "full") -> Clas
             "classes), so no Gaussian can be fitted: label at least two samples of one class, for instance with a "
             "larger training.initially_labelled or with training.initially_balanced"
         )
+    return kept
+
+
+def fit_class_gaussians(moments: ClassMoments, covariance: str = "full") -> ClassGaussians:
+    """The mean of each class and its covariance, estimated as ``covariance`` names in COVARIANCES, with
+    COVARIANCE_FLOOR added to the diagonal.
+
+    Only classes that are ``fittable`` have one. UserError where none is, or where the features are so large that
+    float64 no longer resolves the floor.
+    """
+    kept = fittable(moments)
     covariances_C_D_D = COVARIANCES[covariance](kept).clone()
     covariances_C_D_D.diagonal(dim1=1, dim2=2).add_(COVARIANCE_FLOOR)
     factors_C_D_D, failed_C = torch.linalg.cholesky_ex(covariances_C_D_D)

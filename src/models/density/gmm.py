@@ -11,7 +11,7 @@ from src.config import MirConfig
 from src.models.density.base import DENSITY_HEADS
 from src.models.density.gaussians import ClassGaussians, fit_class_gaussians
 from src.models.density.greedy import GreedySearch, Samples, search_dimension
-from src.models.density.memory import rows_per_block
+from src.models.density.memory import rows_in_cache
 from src.models.density.moments import ClassMoments
 from src.models.density.transforms import Projection
 
@@ -110,9 +110,8 @@ class GMM:
         """log_density_N = log p(x) in nats, float64; temporaries stay under the memory budget."""
         classes, dimension = self._offsets_C_K.shape
         bytes_per_row = 8 * (2 * classes * dimension + 3 * features_N_D.shape[1])
-        return torch.cat(
-            [self._block_log_density(block) for block in features_N_D.split(rows_per_block(bytes_per_row))]
-        )
+        blocks = features_N_D.split(rows_in_cache(bytes_per_row, features_N_D.device))
+        return torch.cat([self._block_log_density(block) for block in blocks])
 
     def _block_log_density(self, features_N_D: Tensor) -> Tensor:
         features_N_K = self._projection(features_N_D) if self._projection else features_N_D

@@ -3,10 +3,12 @@ themselves and the density made of them live beside this file."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 
+from src.config import MirConfig
 from src.models.density.gaussians import ClassGaussians, fit_class_gaussians
 from src.models.density.moments import ClassMoments
 from src.models.density.transforms import Projection, principal_axes
@@ -44,6 +46,11 @@ OF_SAMPLES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 REDUCTIONS = (*OF_MEANS, *OF_SAMPLES)
 
+NO_VALIDATION = (
+    "greedy_search compares training and validation samples of a class, and no class with two labelled samples "
+    "has a validation sample: raise data.val_size, label more, or set model.mir_configs.greedy_search: False"
+)
+
 
 @dataclass(frozen=True)
 class GreedySearch:
@@ -62,6 +69,11 @@ class GreedySearch:
                 raise UserError(f"unknown greedy search {kind} {name!r}; choices: {', '.join(choices)}")
             object.__setattr__(self, kind, name.lower())
 
+    @classmethod
+    def from_config(cls, mir: MirConfig) -> Self | None:
+        """The search that ``search_step_size``, ``metric`` and ``reduction`` describe; None without greedy_search."""
+        return cls(mir.search_step_size, mir.metric, mir.reduction) if mir.greedy_search else None
+
     @property
     def moments_suffice(self) -> bool:
         """Whether the search needs no samples, only their moments."""
@@ -70,6 +82,15 @@ class GreedySearch:
     def dimensions(self, largest: int) -> list[int]:
         """The k that are tried."""
         return [*range(self.step, largest, self.step), largest]
+
+    def discrepancy(self, train_C_K: Tensor, val_C_K: Tensor, dimensions_K: Tensor) -> Tensor:
+        """discrepancy_C_K of the reduced log-likelihoods in these dimensions."""
+        return METRICS[self.metric](train_C_K / dimensions_K, val_C_K / dimensions_K)
+
+
+def best(dimensions: list[int], discrepancy: list[float]) -> int:
+    """The dimension of least discrepancy, the smallest of them on ties."""
+    return dimensions[discrepancy.index(min(discrepancy))]
 
 
 @dataclass(frozen=True)
@@ -116,10 +137,7 @@ def search_dimension(
     gaussians = fit_class_gaussians(train, covariance)
     judged = gaussians.of_labels(val.labels_C)
     if not len(judged.labels_C):
-        raise UserError(
-            "greedy_search compares training and validation samples of a class, and no class with two labelled samples "
-            "has a validation sample: raise data.val_size, label more, or set model.mir_configs.greedy_search: False"
-        )
+        raise UserError(NO_VALIDATION)
     dimensions = search.dimensions(projection.axes_D_K.shape[1])
     k_K = torch.tensor(dimensions, device=train.means_C_D.device)
     mean_curves, reduced = [], []
@@ -131,11 +149,11 @@ def search_dimension(
         else:
             assert samples is not None
             reduced.append(_reduced(search, judged, projection, samples[split], dimensions))
-    train_C_K, val_C_K = (values_C_K / k_K for values_C_K in reduced)
-    discrepancy = METRICS[search.metric](train_C_K, val_C_K).mean(dim=0).tolist()
-    best = dimensions[discrepancy.index(min(discrepancy))]
+    train_C_K, val_C_K = reduced
+    discrepancy = search.discrepancy(train_C_K, val_C_K, k_K).mean(dim=0).tolist()
+    chosen = best(dimensions, discrepancy)
     return SearchResult(
-        projection.leading(best), gaussians.leading(best), dimensions, discrepancy, *mean_curves
+        projection.leading(chosen), gaussians.leading(chosen), dimensions, discrepancy, *mean_curves
     )
 
 

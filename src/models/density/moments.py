@@ -49,9 +49,12 @@ class ClassMoments:
     ) -> "ClassMoments":
         """Those of N ≥ 1 samples of every class, of its own ``dimensions_C`` (D without) padded with zeros."""
         features = features_C_N_D.double()
-        means_C_D = features.mean(dim=1)
-        centred = features - means_C_D[:, None]
-        squares_C_N = centred.square().sum(dim=2)
+        # About the first sample, the mean of identical samples is exactly theirs, and their scatter zero.
+        centred = features - features[:, :1]
+        shift_C_1_D = centred.mean(dim=1, keepdim=True)
+        centred -= shift_C_1_D
+        means_C_D = features[:, 0] + shift_C_1_D[:, 0]
+        squares_C_N = torch.linalg.vector_norm(centred, dim=2).square()
         return cls(
             labels_C,
             torch.full_like(labels_C, features.shape[2]) if dimensions_C is None else dimensions_C,

@@ -21,3 +21,42 @@ def halves(features_N_D: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor, Tens
     """The arguments of ``fit``: the first half of the rows for training, the others for validation."""
     n = len(labels_N) // 2
     return features_N_D[:n], labels_N[:n], features_N_D[n:], labels_N[n:]
+
+
+HARD = (
+    "noise",
+    "classes",
+    "low rank",
+    "tight and far",
+    "duplicates",
+    "zero rows",
+    "constant",
+    "uneven norms",
+)
+
+
+def hard_features(kind: str, rows: int, dims: int, seed: int) -> Tensor:
+    """features_N_D in float32 on which a search by rounded products is put to the test; ``kind`` is one of HARD."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    match kind:
+        case "noise":
+            return normal(rows, dims)
+        case "classes":
+            return normal(rows, dims) + 3 * normal(3, dims)[torch.arange(rows) % 3]
+        case "low rank":
+            return normal(rows, 4) @ normal(4, dims)
+        case "tight and far":
+            return 300 + 1e-3 * normal(rows, dims) + normal(3, dims)[torch.arange(rows) % 3]
+        case "duplicates":
+            return normal(5, dims)[torch.arange(rows) % 5]
+        case "zero rows":
+            return normal(rows, dims) * (torch.arange(rows) % 3 > 0)[:, None]
+        case "constant":
+            return torch.full((rows, dims), 0.1)
+        case "uneven norms":
+            return normal(rows, dims) * torch.logspace(-3, 3, rows)[:, None]
+    raise ValueError(kind)

@@ -1,5 +1,4 @@
 import json
-from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -12,24 +11,11 @@ from src.models.density import GMM, GreedySearch
 from src.models.density.greedy import METRICS, REDUCTIONS, Samples, SearchResult, search_dimension
 from src.models.density.moments import ClassMoments
 from src.utils.errors import UserError
+from tests.models.density.formulae import FORMULAE, NUMPY_REDUCTIONS
 from tests.models.density.samples import blobs, halves
 
 STEP, DIMS = 3, 16
 TRIED = [3, 6, 9, 12, 15, 16]
-
-# The formulae as the method's description gives them, of floats t and v.
-FORMULAE: dict[str, Callable[[float, float], float]] = {
-    "l2": lambda t, v: (t - v) ** 2,
-    "l1": lambda t, v: abs(t - v),
-    "val": lambda t, v: -v,
-    "train": lambda t, v: -t,
-    "val_l2": lambda t, v: (t - v) ** 2 - v,
-    "val_l1": lambda t, v: abs(t - v) - v,
-    "train_l2": lambda t, v: (t - v) ** 2 - t,
-    "train_val_l2": lambda t, v: (t - v) ** 2 - (t + v),
-    "train_val_l1": lambda t, v: abs(t - v) - (t + v),
-}
-NUMPY_REDUCTIONS = {"mean": np.mean, "sum": np.sum, "max": np.max, "min": np.min, "median": np.median}
 
 
 def sample() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
