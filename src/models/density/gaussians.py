@@ -3,6 +3,7 @@ log-densities (a mixture, a search over dimensions), is decided elsewhere."""
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ COVARIANCE_FLOOR = 1e-6
 """Added to every variance: a class of n samples spans n − 1 dimensions, and has none in the others."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClassGaussians:
     """C Gaussians in D dimensions. ``factors_C_D_D`` are the lower Cholesky factors of their covariances."""
 
@@ -40,6 +41,8 @@ class ClassGaussians:
     def of_labels(self, labels_L: Tensor) -> "ClassGaussians":
         """Those of them whose label is among ``labels_L``."""
         chosen_C = torch.isin(self.labels_C, labels_L)
+        if chosen_C.all():
+            return self
         return ClassGaussians(
             self.labels_C[chosen_C],
             self.counts_C[chosen_C],
@@ -59,8 +62,7 @@ class ClassGaussians:
             theirs.scatters_C_D_D / theirs.counts_C[:, None, None]
             + shift_C_D[:, :, None] * shift_C_D[:, None, :]
         )
-        whitening_C_D_D = self.whitening()
-        squares_C_D = torch.linalg.vecdot(whitening_C_D_D @ second_C_D_D, whitening_C_D_D)
+        squares_C_D = torch.linalg.vecdot(self.whitening_C_D_D @ second_C_D_D, self.whitening_C_D_D)
         return -0.5 * squares_C_D.cumsum(dim=1) - self.log_norms()
 
     def nested_log_likelihood(self, c: int, features_N_D: Tensor, dimensions: list[int]) -> Tensor:
@@ -80,8 +82,9 @@ class ClassGaussians:
             blocks.append(-0.5 * squares_K_N.T - log_norms_K)
         return torch.cat(blocks)
 
-    def whitening(self) -> Tensor:
-        """whitening_C_D_D, lower triangular: the inverses of the factors."""
+    @cached_property
+    def whitening_C_D_D(self) -> Tensor:
+        """The inverses of the factors, lower triangular too."""
         identity_D_D = torch.eye(self.means_C_D.shape[1], dtype=torch.float64, device=self.means_C_D.device)
         return torch.linalg.solve_triangular(self.factors_C_D_D, identity_D_D, upper=False)
 
@@ -93,7 +96,8 @@ class ClassGaussians:
 
 def fittable(moments: ClassMoments) -> ClassMoments:
     """Those of the classes with at least two samples: fewer have no covariance. UserError where there is none."""
-    kept = moments[moments.counts_C >= 2]
+    enough_C = moments.counts_C >= 2
+    kept = moments if enough_C.all() else moments[enough_C]
     if len(kept.labels_C) == 0:
         raise UserError(
             f"no class has two labelled samples ({int(moments.counts_C.sum())} labelled in {len(moments.labels_C)} "

@@ -95,7 +95,7 @@ class GMM:
         """
         dimension, precision = gaussians.means_C_D.shape[1], self.scoring_precision
         self._centre_K = gaussians.means_C_D.mean(dim=0).to(precision)
-        whitening_C_K_K = gaussians.whitening()
+        whitening_C_K_K = gaussians.whitening_C_D_D
         offsets_C_K = torch.einsum(
             "ckj,cj->ck", whitening_C_K_K, gaussians.means_C_D - self._centre_K.double()
         )

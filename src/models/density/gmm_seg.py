@@ -247,7 +247,7 @@ class _LogPdf:
     @classmethod
     def of(cls, gaussians: ClassGaussians, dimensions_C: Tensor) -> Self:
         every_C = torch.arange(len(dimensions_C), device=dimensions_C.device)
-        whitening_C_K_K = gaussians.whitening()
+        whitening_C_K_K = gaussians.whitening_C_D_D
         offsets_C_K = (whitening_C_K_K @ gaussians.means_C_D[:, :, None])[:, :, 0]
         return cls(whitening_C_K_K, offsets_C_K, gaussians.log_norms()[every_C, dimensions_C - 1])
 
