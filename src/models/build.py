@@ -115,7 +115,7 @@ def _check_density(config: Config, feature_dims: int) -> None:
         searching = ", ".join(name for name in DENSITY_HEADS if DENSITY_HEADS.get(name).searches_dimension)
         raise config.error(
             "model.mir_configs.greedy_search",
-            f"{mir.density_model} has no dimension to search ({searching} has); set it to false",
+            f"{mir.density_model} has no dimension to search; {searching} have; set it to false",
         )
     try:
         build_density(config, RoundSeeds(0, 0))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from src.models.density.kernels import ClassKernels, kernel_log_density
 from src.models.density.memory import rows_per_block
-from src.utils.errors import UserError
+from src.utils.errors import NonFiniteError, UserError
 
 FLOOR = 1e-3
 """The smallest spread or bandwidth, in units of ``common_spread``: identical samples have none, and validation
@@ -86,6 +86,10 @@ def _likeliest(judged: Sequence[tuple[ClassKernels, Tensor]], floor: float) -> f
     scale = dimension * sum(len(val) for _, val in judged)
     low = max(math.sqrt(nearest / scale), floor)
     high = max(math.sqrt(furthest / scale), floor)
+    if not math.isfinite(high):
+        raise NonFiniteError(
+            "squared distances between features overflow: the network has diverged; lower optimizer.lr"
+        )
     while True:
         step = (high / low) ** (1 / (CANDIDATES - 1))
         candidates_K = [low * step**k for k in range(CANDIDATES)]

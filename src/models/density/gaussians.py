@@ -15,6 +15,8 @@ from src.utils.errors import UserError
 
 COVARIANCE_FLOOR = 1e-6
 """Added to every variance: a class of n samples spans n − 1 dimensions, and has none in the others."""
+LOST_SHARE = 1e-3
+"""The largest relative error of a variance that rounding may leave; beyond it surprise would be noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,17 +113,20 @@ def fit_class_gaussians(moments: ClassMoments, covariance: str = "full") -> Clas
     """The mean of each class and its covariance, estimated as ``covariance`` names in COVARIANCES, with
     COVARIANCE_FLOOR added to the diagonal.
 
-    Only classes that are ``fittable`` have one. UserError where none is, or where the features are so large that
-    float64 no longer resolves the floor.
+    Only classes that are ``fittable`` have one. UserError where none is, or where variances differ so much that
+    float64 no longer resolves the smallest to LOST_SHARE.
     """
     kept = fittable(moments)
     covariances_C_D_D = COVARIANCES[covariance](kept).clone()
     covariances_C_D_D.diagonal(dim1=1, dim2=2).add_(COVARIANCE_FLOOR)
     factors_C_D_D, failed_C = torch.linalg.cholesky_ex(covariances_C_D_D)
-    if failed_C.any():
+    largest_C = covariances_C_D_D.diagonal(dim1=1, dim2=2).amax(dim=1)
+    smallest_C = factors_C_D_D.diagonal(dim1=1, dim2=2).square().amin(dim=1)
+    lost_C = (failed_C > 0) | (torch.finfo(torch.float64).eps * largest_C > LOST_SHARE * smallest_C)
+    if lost_C.any():
         raise UserError(
-            f"the covariance of class {kept.labels_C[failed_C > 0][0].item()} is singular in float64: its features "
-            f"vary by up to {covariances_C_D_D.diagonal(dim1=1, dim2=2).max().sqrt().item():.1e}, beside which a "
-            f"variance of {COVARIANCE_FLOOR} vanishes; set model.mir_configs.normalize_features: True"
+            f"the covariance of class {kept.labels_C[lost_C][0].item()} is singular in float64: its features "
+            f"vary by up to {largest_C[lost_C][0].sqrt().item():.1e}, beside which a variance of "
+            f"{COVARIANCE_FLOOR} vanishes; set model.mir_configs.normalize_features: True"
         )
     return ClassGaussians(kept.labels_C, kept.counts_C, kept.means_C_D, factors_C_D_D)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from src.models.density.base import DensityHead
+from src.models.density.memory import rows_per_block
 from src.models.density.moments import ClassMoments, joined
 from src.models.density.transforms import Projection, l2_normalize, principal_axes
 from src.utils.errors import NonFiniteError, UserError
@@ -70,12 +71,16 @@ class DensityModel:
         return principal_axes(*moments.pooled()).leading(self.dim_reduction)
 
     def _transformed(self, batches: Batches, what: str) -> Iterator[tuple[Tensor, Tensor]]:
-        return ((self._transform(features, what), labels) for features, labels in batches())
+        for features_B_D, labels_B in batches():
+            _refuse_non_finite(features_B_D, what)
+            yield self._mapped(features_B_D), labels_B
 
     @torch.no_grad()
     def surprise(self, features_N_D: Tensor) -> Tensor:
         """surprise_N of the head; NonFiniteError names the rows that hold NaN or infinity."""
-        return self.head.surprise(self._transform(features_N_D, "features"))
+        _refuse_non_finite(features_N_D, "features")
+        blocks = features_N_D.split(rows_per_block(6 * 8 * features_N_D.shape[1]))
+        return torch.cat([self.head.surprise(self._mapped(block)) for block in blocks])
 
     def diagnostics(self) -> dict[str, object]:
         """The head's, with ``dim_reduction`` as it came out where there is one."""
@@ -83,8 +88,7 @@ class DensityModel:
             return self.head.diagnostics()
         return {"dim_reduction": self._projection.axes_D_K.shape[1], **self.head.diagnostics()}
 
-    def _transform(self, features_N_D: Tensor, what: str) -> Tensor:
-        _refuse_non_finite(features_N_D, what)
+    def _mapped(self, features_N_D: Tensor) -> Tensor:
         if self.normalize:
             features_N_D = l2_normalize(features_N_D)
         if self._projection is None:

@@ -57,8 +57,10 @@ class ClassMoments:
         squares_C_N = torch.linalg.vector_norm(centred, dim=2).square()
         return cls(
             labels_C,
-            torch.full_like(labels_C, features.shape[2]) if dimensions_C is None else dimensions_C,
-            torch.full_like(labels_C, features.shape[1]),
+            torch.full_like(labels_C, features.shape[2], dtype=torch.int64)
+            if dimensions_C is None
+            else dimensions_C,
+            torch.full_like(labels_C, features.shape[1], dtype=torch.int64),
             means_C_D,
             centred.mT @ centred,
             (squares_C_N[:, None] @ centred)[:, 0],
@@ -72,7 +74,8 @@ class ClassMoments:
 
     @classmethod
     def of_batches(cls, batches: Iterable[tuple[Tensor, Tensor]]) -> "ClassMoments":
-        """Those of all (features_B_D, labels_B) together; no more is held at once than the memory budget.
+        """Those of all (features_B_D, labels_B) together, at least one batch of them; no more features are held at once
+        than the memory budget.
 
         Batches are gathered into blocks first: adding moments costs C·D² whatever the size of the batch.
         """

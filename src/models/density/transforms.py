@@ -31,14 +31,6 @@ class Projection:
         return Projection(self.mean_D, self.axes_D_K[:, :dimension])
 
 
-def fit_pca(features_N_D: Tensor) -> Projection:
-    """The principal axes of these features about their mean."""
-    features = features_N_D.double()
-    mean_D = features.mean(dim=0)
-    centred = features - mean_D
-    return principal_axes(len(features), mean_D, centred.T @ centred)
-
-
 def principal_axes(count: int, mean_D: Tensor, scatter_D_D: Tensor) -> Projection:
     """All principal axes with variance in them, by falling variance, of ``count`` samples scattered about their mean.
 

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from src.models.density.transforms import Projection, principal_axes
+
 
 def blobs(
     classes: int, per_class: int, dims: int, seed: int = 0, spread: float = 1.0
@@ -60,3 +62,9 @@ def hard_features(kind: str, rows: int, dims: int, seed: int) -> Tensor:
         case "uneven norms":
             return normal(rows, dims) * torch.logspace(-3, 3, rows)[:, None]
     raise ValueError(kind)
+
+
+def fit_pca(features_N_D: Tensor) -> Projection:
+    """The principal axes of these features about their mean."""
+    centred_N_D = features_N_D - features_N_D.mean(dim=0)
+    return principal_axes(len(features_N_D), features_N_D.mean(dim=0), centred_N_D.T @ centred_N_D)

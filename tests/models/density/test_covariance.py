@@ -15,8 +15,7 @@ from src.models.density import GMM, GreedySearch
 from src.models.density.covariance import COVARIANCES
 from src.models.density.gaussians import COVARIANCE_FLOOR, fit_class_gaussians
 from src.models.density.moments import ClassMoments
-from src.models.density.transforms import fit_pca
-from tests.models.density.samples import blobs, halves
+from tests.models.density.samples import blobs, fit_pca, halves
 
 PER_CLASS = {"full": EmpiricalCovariance, "shrinkage": OAS, "ledoit_wolf": LedoitWolf}
 seeds = st.integers(0, 2**32 - 1)

@@ -26,7 +26,7 @@ def fitted(name: str, dtype: torch.dtype = torch.float64) -> DensityHead:
 
 
 def test_heads_are_registered() -> None:
-    assert {"gmm", "knn"} <= set(DENSITY_HEADS)
+    assert {"gmm", "gmm_seg", "kde", "knn"} <= set(DENSITY_HEADS)
 
 
 @every_head
@@ -98,3 +98,18 @@ def test_fitting_again_forgets_the_round_before(name: str) -> None:
 def test_a_name_that_is_not_there_is_explained() -> None:
     with pytest.raises(UserError, match="unknown density model 'gnm'; did you mean 'gmm'"):
         DENSITY_HEADS.get("gnm")
+
+
+@every_head
+@dtypes
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_cuda_device_gives_the_surprise_of_the_cpu(name: str, dtype: torch.dtype) -> None:
+    on_cpu, on_cuda = tiny(dtype), [tensor.cuda() for tensor in tiny(dtype)]
+    head = DENSITY_HEADS.get(name)()
+    head.fit(*on_cuda)
+    surprise_N = head.surprise(on_cuda[2])
+    assert surprise_N.is_cuda
+    torch.testing.assert_close(
+        surprise_N.cpu(), fitted(name, dtype).surprise(on_cpu[2]), rtol=1e-6, atol=1e-8
+    )

@@ -10,9 +10,9 @@ from sklearn.preprocessing import normalize
 from torch import Tensor
 
 from src.models.density import GMM, KNN, DensityHead, DensityModel, GreedySearch
-from src.models.density.transforms import fit_pca, l2_normalize
+from src.models.density.transforms import l2_normalize
 from src.utils.errors import NonFiniteError, UserError
-from tests.models.density.samples import blobs, halves
+from tests.models.density.samples import blobs, fit_pca, halves
 
 
 class SeenFeatures:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from src.models.density import GMM, GreedySearch
 from src.models.density.moments import ClassMoments
-from src.models.density.transforms import fit_pca, principal_axes
-from tests.models.density.samples import blobs, halves
+from src.models.density.transforms import principal_axes
+from tests.models.density.samples import blobs, fit_pca, halves
 
 seeds = st.integers(0, 2**32 - 1)
 laws = settings(max_examples=20, deadline=None, derandomize=True)
