@@ -196,8 +196,8 @@ def not_above(
 
 
 def leading_axes(centred_R_D: Tensor) -> Iterator[Tensor]:
-    """axes_D_R of some rows of a bank, orthonormal: half of the principal axes, a quarter of them, and so on while there
-    are 16.
+    """axes_D_R of some rows of a bank, orthonormal: half of the principal axes, a quarter of them, and so on, at least
+    16.
 
     The first are those before a fiftieth of the variance would be left out. None where half of the axes leave a
     quarter out, as in white noise: what is left out says too little about distances then.

@@ -2,6 +2,7 @@
 log-densities (a mixture, a search over dimensions), is decided elsewhere."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from src.models.density.covariance import COVARIANCES
-from src.models.density.memory import rows_per_block
+from src.models.density.memory import rows_in_cache, rows_per_block
 from src.models.density.moments import ClassMoments
 from src.utils.errors import UserError
 
@@ -59,13 +60,22 @@ class ClassGaussians:
         The mean of a quadratic form needs no samples, only their second moments about the Gaussian's mean.
         """
         theirs = moments.over(self.labels_C)
-        shift_C_D = theirs.means_C_D - self.means_C_D
-        second_C_D_D = (
-            theirs.scatters_C_D_D / theirs.counts_C[:, None, None]
-            + shift_C_D[:, :, None] * shift_C_D[:, None, :]
-        )
-        squares_C_D = torch.linalg.vecdot(self.whitening_C_D_D @ second_C_D_D, self.whitening_C_D_D)
-        return -0.5 * squares_C_D.cumsum(dim=1) - self.log_norms()
+        blocks = []
+        for block in self._class_blocks():
+            whitening_B_D_D = self.whitening_C_D_D[block]
+            scatters_B_D = torch.linalg.vecdot(
+                whitening_B_D_D @ theirs.scatters_C_D_D[block], whitening_B_D_D
+            )
+            shift_B_D_1 = (theirs.means_C_D[block] - self.means_C_D[block])[:, :, None]
+            squares_B_D = (whitening_B_D_D @ shift_B_D_1)[:, :, 0].square()
+            blocks.append(scatters_B_D / theirs.counts_C[block, None] + squares_B_D)
+        return -0.5 * torch.cat(blocks).cumsum(dim=1) - self.log_norms()
+
+    def _class_blocks(self) -> Iterator[slice]:
+        """All classes, as many at once as stay in a CPU's cache."""
+        classes, dimension = self.means_C_D.shape
+        step = rows_in_cache(4 * 8 * dimension**2, self.means_C_D.device)
+        return (slice(start, start + step) for start in range(0, classes, step))
 
     def nested_log_likelihood(self, c: int, features_N_D: Tensor, dimensions: list[int]) -> Tensor:
         """log_likelihood_N_K in nats: log N(first k coordinates; class number c) for each k of ``dimensions``.

@@ -127,7 +127,7 @@ class ClassMoments:
             torch.full_like(self.dimensions_C, axes_D_K.shape[1]),
             self.counts_C,
             projection(self.means_C_D),
-            axes_D_K.T @ self.scatters_C_D_D @ axes_D_K,
+            torch.stack([axes_D_K.T @ scatter_D_D @ axes_D_K for scatter_D_D in self.scatters_C_D_D]),
             self.cubes_C_D @ axes_D_K,
             self.quartics_C,
         )
