@@ -16,7 +16,7 @@ def full(moments: ClassMoments) -> Tensor:
 
 def tied(moments: ClassMoments) -> Tensor:
     """One for all classes: the mean scatter of a sample about its own class mean."""
-    return (moments.scatters_C_D_D.sum(0) / moments.counts_C.sum()).expand_as(moments.scatters_C_D_D)
+    return (moments.scatters_C_D_D.sum(0) / moments.counts_C.sum()).repeat(len(moments.counts_C), 1, 1)
 
 
 def diag(moments: ClassMoments) -> Tensor:

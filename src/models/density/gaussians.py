@@ -12,6 +12,7 @@ from torch import Tensor
 from src.models.density.covariance import COVARIANCES
 from src.models.density.memory import rows_in_cache, rows_per_block
 from src.models.density.moments import ClassMoments
+from src.models.density.transforms import Projection
 from src.utils.errors import UserError
 
 COVARIANCE_FLOOR = 1e-6
@@ -53,22 +54,28 @@ class ClassGaussians:
             self.factors_C_D_D[chosen_C],
         )
 
-    def nested_mean_log_likelihood(self, moments: ClassMoments) -> Tensor:
+    def nested_mean_log_likelihood(
+        self, moments: ClassMoments, projection: Projection | None = None
+    ) -> Tensor:
         """log_likelihood_C_D in nats: at [c, k − 1] the mean of log N(first k coordinates; class number c) over the
         samples of that class that ``moments`` tells of; NaN where it tells of none.
 
-        The mean of a quadratic form needs no samples, only their second moments about the Gaussian's mean.
+        The mean of a quadratic form needs no samples, only their second moments about the Gaussian's mean. Where
+        ``projection`` led to the coordinates, ``moments`` are those of the features before it.
         """
         theirs = moments.over(self.labels_C)
         blocks = []
         for block in self._class_blocks():
-            whitening_B_D_D = self.whitening_C_D_D[block]
-            scatters_B_D = torch.linalg.vecdot(
-                whitening_B_D_D @ theirs.scatters_C_D_D[block], whitening_B_D_D
-            )
-            shift_B_D_1 = (theirs.means_C_D[block] - self.means_C_D[block])[:, :, None]
-            squares_B_D = (whitening_B_D_D @ shift_B_D_1)[:, :, 0].square()
-            blocks.append(scatters_B_D / theirs.counts_C[block, None] + squares_B_D)
+            means_B_D, whitening_B_K_D = theirs.means_C_D[block], self.whitening_C_D_D[block]
+            if projection is not None:
+                means_B_D = projection(means_B_D)
+            shift_B_D_1 = (means_B_D - self.means_C_D[block])[:, :, None]
+            squares_B_K = (whitening_B_K_D @ shift_B_D_1)[:, :, 0].square()
+            if projection is not None:
+                whitening_B_K_D = whitening_B_K_D @ projection.axes_D_K.T
+            scattered_B_K_D = whitening_B_K_D @ theirs.scatters_C_D_D[block]
+            scatters_B_K = torch.linalg.vecdot(scattered_B_K_D, whitening_B_K_D)
+            blocks.append(scatters_B_K / theirs.counts_C[block, None] + squares_B_K)
         return -0.5 * torch.cat(blocks).cumsum(dim=1) - self.log_norms()
 
     def _class_blocks(self) -> Iterator[slice]:
@@ -127,7 +134,7 @@ def fit_class_gaussians(moments: ClassMoments, covariance: str = "full") -> Clas
     float64 no longer resolves the smallest to LOST_SHARE.
     """
     kept = fittable(moments)
-    covariances_C_D_D = COVARIANCES[covariance](kept).clone()
+    covariances_C_D_D = COVARIANCES[covariance](kept)
     covariances_C_D_D.diagonal(dim1=1, dim2=2).add_(COVARIANCE_FLOOR)
     factors_C_D_D, failed_C = torch.linalg.cholesky_ex(covariances_C_D_D)
     largest_C = covariances_C_D_D.diagonal(dim1=1, dim2=2).amax(dim=1)

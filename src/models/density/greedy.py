@@ -133,7 +133,7 @@ def search_dimension(
     ``search.moments_suffice``.
     """
     projection = principal_axes(*train.pooled())
-    train, val = train.projected(projection), val.projected(projection)
+    train = train.projected(projection)
     gaussians = fit_class_gaussians(train, covariance)
     judged = gaussians.of_labels(val.labels_C)
     if not len(judged.labels_C):
@@ -141,8 +141,9 @@ def search_dimension(
     dimensions = search.dimensions(projection.axes_D_K.shape[1])
     k_K = torch.tensor(dimensions, device=train.means_C_D.device)
     mean_curves, reduced = [], []
-    for split, moments in enumerate((train.over(judged.labels_C), val.over(judged.labels_C))):
-        mean_C_K, counts_C = judged.nested_mean_log_likelihood(moments)[:, k_K - 1], moments.counts_C
+    for split, (moments, before) in enumerate(((train, None), (val, projection))):
+        own = moments.over(judged.labels_C)
+        mean_C_K, counts_C = judged.nested_mean_log_likelihood(own, before)[:, k_K - 1], own.counts_C
         mean_curves.append((counts_C.double() @ mean_C_K / counts_C.sum()).tolist())
         if search.moments_suffice:
             reduced.append(OF_MEANS[search.reduction](mean_C_K, counts_C))

@@ -8,7 +8,7 @@ from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
 
 from src.models.density import GMM, GreedySearch
-from src.models.density.greedy import METRICS, REDUCTIONS, Samples, SearchResult, search_dimension
+from src.models.density.greedy import METRICS, REDUCTIONS, Samples, SearchResult, best, search_dimension
 from src.models.density.moments import ClassMoments
 from src.utils.errors import UserError
 from tests.models.density.formulae import FORMULAE, NUMPY_REDUCTIONS
@@ -117,10 +117,13 @@ def test_dimensions_go_up_to_the_numerical_rank(rows: int, rank: int, step: int,
 
 
 def test_ties_go_to_the_smallest_dimension() -> None:
+    assert best([3, 6, 9, 12], [2.0, 1.0, 1.0, 3.0]) == 6
+
+
+def test_training_samples_as_validation_samples_leave_no_gap() -> None:
     train_N_D, labels_N, _, _ = sample()
     found = searched(GreedySearch(STEP, "l1", "mean"), train_N_D, labels_N, train_N_D, labels_N)
-    assert found.discrepancy == [0.0] * len(TRIED)
-    assert found.projection.axes_D_K.shape[1] == STEP
+    assert found.discrepancy == pytest.approx([0.0] * len(TRIED), abs=1e-10)
 
 
 def test_density_after_the_choice_is_one_refitted_in_the_subspace() -> None:
