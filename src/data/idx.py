@@ -1,8 +1,6 @@
 """A strict reader of idx files, the format of MNIST and its successors, raw or gzipped.
 It reads one file whose shape is known beforehand; which files there are and what they mean is the dataset's affair."""
 
-import gzip
-import zlib
 from math import prod
 from pathlib import Path
 
@@ -10,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.utils.errors import UserError
+from src.data.files import bad_file, read_at_most
 
 UNSIGNED_BYTE = 0x08
 """The third byte of the magic number: the type of the elements. The fourth is the number of dimensions."""
@@ -26,45 +24,25 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> Tensor:
     header_size = 4 + 4 * len(shape)
     expected_size = header_size + prod(shape)
     # One byte more than expected shows a file that goes on, however far, and makes gzip check its checksum.
-    content = _read_at_most(path, expected_size + 1)
+    content = read_at_most(path, expected_size + 1)
     if not content:
-        raise _bad(path, "is empty")
+        raise bad_file(path, "is empty")
     magic = bytes((0, 0, UNSIGNED_BYTE, len(shape)))
     if content[:4] != magic:
-        raise _bad(
+        raise bad_file(
             path, f"is not the idx file it is named as: it starts with {_hex(content[:4])}, not {_hex(magic)}"
         )
     if len(content) < header_size:
-        raise _bad(path, f"ends within its header: {len(content)} of {header_size} bytes")
+        raise bad_file(path, f"ends within its header: {len(content)} of {header_size} bytes")
     found = tuple(np.frombuffer(content, dtype=">u4", count=len(shape), offset=4).tolist())
     if found != shape:
-        raise _bad(path, f"holds {_times(found)} values where the dataset has {_times(shape)}")
+        raise bad_file(path, f"holds {_times(found)} values where the dataset has {_times(shape)}")
     if len(content) < expected_size:
-        raise _bad(path, f"ends early: {len(content)} of {expected_size} bytes")
+        raise bad_file(path, f"ends early: {len(content)} of {expected_size} bytes")
     if len(content) > expected_size:
-        raise _bad(path, f"goes on after its {expected_size} bytes")
+        raise bad_file(path, f"goes on after its {expected_size} bytes")
     values = np.frombuffer(content, dtype=np.uint8, offset=header_size).reshape(shape)
     return torch.from_numpy(values.copy())
-
-
-def _read_at_most(path: Path, size: int) -> bytes:
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            return file.read(size)
-    except EOFError:
-        raise _bad(path, "is cut off: its gzip stream ends early") from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise _bad(path, f"is not a sound gzip file ({error})") from None
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read ({error.strerror}); it must be a regular file that you may read"
-        ) from None
-
-
-def _bad(path: Path, what: str) -> UserError:
-    return UserError(
-        f"{path} {what}; put a good copy in its place, or delete it so that the dataset is downloaded again"
-    )
 
 
 def _hex(content: bytes) -> str:

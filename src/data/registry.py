@@ -16,10 +16,6 @@ Arrays = tuple[Tensor, Tensor]
 """images_N_C_H_W (uint8) and labels_N (int64) of one split, on the CPU."""
 
 PLANNED: dict[str, Task] = {
-    "dirty_mnist": "classification",
-    "svhn": "classification",
-    "cifar10": "classification",
-    "cifar100": "classification",
     "cityscapes": "segmentation",
     "cityscapes_yu": "segmentation",
     "voc": "segmentation",
@@ -31,10 +27,15 @@ PLANNED: dict[str, Task] = {
 class Dataset(ABC):
     """One dataset as a config describes it. Subclasses state ``info`` and register under a name of the schema."""
 
-    info: ClassVar[DatasetInfo]
+    task: ClassVar[Task] = "classification"
 
     def __init__(self, config: Config) -> None:
         self.config = config
+
+    @property
+    @abstractmethod
+    def info(self) -> DatasetInfo:
+        """The facts: an attribute of the class where they are published, so that no file need be there."""
 
     @abstractmethod
     def read(self) -> tuple[Arrays, Arrays]:
@@ -51,29 +52,23 @@ DATASETS: Registry[type[Dataset]] = Registry("dataset", planned=tuple(PLANNED))
 def task_of(name: str) -> Task:
     """The task of any dataset of the schema, loadable in this version or not; UserError for an unknown name."""
     planned = PLANNED.get(name.lower())
-    return planned if planned is not None else DATASETS.get(name).info.task
+    return planned if planned is not None else DATASETS.get(name).task
 
 
 def dataset_info(config: Config) -> DatasetInfo:
-    """The facts of the dataset that the config names, without touching a file.
+    """The facts of the dataset that the config names, without touching a file; image_folder lists its folder.
 
-    Raises UserError, at the line of the key, where the name is unknown or a size, the normalisation or the
-    augmentation in the config does not fit the dataset.
+    Raises UserError, at the line of the key, where the name is unknown or a size or the normalisation in the config
+    does not fit the dataset.
     """
-    info = _dataset_class(config).info
-    _check_sizes(config, info)
-    _check_normalisation(config, info)
-    if config.data.augmentation:
-        raise config.error(
-            "data.augmentation", f"augmentation is not in this version yet for {info.name}; set it to false"
-        )
-    return info
+    return _checked_info(_dataset(config))
 
 
 def load_dataset(config: Config, device: torch.device | str) -> DataBundle:
     """The dataset that the config names, whole and on the device; UserError as ``dataset_info`` and for bad files."""
-    info = dataset_info(config)
-    train, test = _dataset_class(config)(config).read()
+    dataset = _dataset(config)
+    info = _checked_info(dataset)
+    train, test = dataset.read()
     mean, std = (config.data.mean, config.data.std) if config.data.rgb_normalization else (None, None)
 
     def on_device(arrays: Arrays) -> Split:
@@ -84,15 +79,22 @@ def load_dataset(config: Config, device: torch.device | str) -> DataBundle:
 
 
 def availability(config: Config) -> str:
-    """One sentence on whether the data is there, for ``--check``: nothing is opened or downloaded."""
-    return _dataset_class(config)(config).availability()
+    """One sentence on whether the data is there, for ``--check``: nothing is read or downloaded."""
+    return _dataset(config).availability()
 
 
-def _dataset_class(config: Config) -> type[Dataset]:
+def _dataset(config: Config) -> Dataset:
     try:
-        return DATASETS.get(config.data.dataset)
+        return DATASETS.get(config.data.dataset)(config)
     except UserError as error:
         raise config.error("data.dataset", str(error)) from None
+
+
+def _checked_info(dataset: Dataset) -> DatasetInfo:
+    info = dataset.info
+    _check_sizes(dataset.config, info)
+    _check_normalisation(dataset.config, info)
+    return info
 
 
 def _check_sizes(config: Config, info: DatasetInfo) -> None:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from src.config import Config, load_config
 from src.data import DATASETS, availability, dataset_info, load_dataset, task_of
@@ -18,6 +19,7 @@ SCHEMA_TASKS = {
     "svhn": "classification",
     "cifar10": "classification",
     "cifar100": "classification",
+    "image_folder": "classification",
     "cityscapes": "segmentation",
     "cityscapes_yu": "segmentation",
     "voc": "segmentation",
@@ -46,15 +48,20 @@ def test_task_of_an_unknown_dataset_is_refused() -> None:
         task_of("mnits")
 
 
-@pytest.mark.parametrize("name", list(DATASETS))
-def test_info_is_complete(name: str) -> None:
-    info = DATASETS.get(name).info
+# The facts of people's own images lie in their folder.
+PUBLISHED = [name for name in DATASETS if name != "image_folder"]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_info_is_complete(name: str, tmp_path: Path) -> None:
+    info = dataset_info(configured(tmp_path, dataset=name))
     assert info.name == name
+    assert info.task == DATASETS.get(name).task
     assert len(info.class_names) == len(set(info.class_names)) == info.nb_classes
     assert min(info.channels, info.rows, info.cols, info.train_size, info.test_size) >= 1
 
 
-@pytest.mark.parametrize("name", list(DATASETS))
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_info_and_availability_need_no_data_and_make_no_files(name: str, tmp_path: Path) -> None:
     root = tmp_path / "nowhere"
     config = configured(tmp_path, f"data.path={root}", dataset=name)
@@ -110,11 +117,12 @@ def test_normalisation_needs_one_entry_a_channel(mean: str, std: str, key: str, 
     assert dataset_info(configured(tmp_path, *overrides[:2])).channels == 1
 
 
-def test_augmentation_is_refused_rather_than_ignored(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"data.augmentation: augmentation is not in this version yet for digits"
-    ):
-        dataset_info(configured(tmp_path, "data.augmentation=true"))
+def test_augmentation_changes_no_split(tmp_path: Path) -> None:
+    plain, augmented = (
+        load_dataset(configured(tmp_path, f"data.augmentation={flag}"), "cpu") for flag in ("false", "true")
+    )
+    for one, other in ((plain.train, augmented.train), (plain.test, augmented.test)):
+        assert torch.equal(one.inputs(one.indices), other.inputs(other.indices))
 
 
 def test_normalisation_of_the_config_reaches_both_splits(tmp_path: Path) -> None:

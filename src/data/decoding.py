@@ -1,0 +1,122 @@
+"""From image files to one uint8 tensor, in parallel, kept on disk for the next time.
+Which files there are and what they show is ``image_folder``'s affair."""
+
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.data.files import in_a_line, unreadable
+from src.utils.errors import UserError
+from src.utils.files import write_atomically
+
+IMAGE_SUFFIXES = frozenset(
+    (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+)
+CACHE_FOLDER = ".image_folder_cache"
+
+
+def decode(path: Path, channels: int, size: tuple[int, int] | None = None) -> np.ndarray:
+    """The image as uint8 pixels_C_H_W: grey for 1 channel, RGB for 3, upright by its EXIF orientation.
+
+    ``size`` (rows, columns) resizes it bilinearly, averaging where it shrinks. Of an animation the first frame is
+    taken, and transparency is ignored. Raises UserError, naming the file, where there is no such image in it.
+    """
+    # Imported where it is used: no other dataset needs it.
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.mode[0] in "IF":
+                raise ValueError(f"its pixels have more than 8 bits, mode {image.mode}; save it with 8")
+            image = image.convert("L" if channels == 1 else "RGB")
+            if size is not None:
+                image = image.resize(size[::-1], Image.Resampling.BILINEAR)
+            pixels_H_W_C = np.asarray(image).reshape(image.height, image.width, channels)
+    except Exception as error:  # PIL's decoders answer damaged files with errors of many kinds
+        raise UserError(
+            f"{path} cannot be read as an image ({in_a_line(error)}); put a good copy in its place, or remove it"
+        ) from None
+    return pixels_H_W_C.transpose(2, 0, 1)
+
+
+class PixelCache:
+    """The pixels of some images, in order, in one file of nothing else below ``root``.
+
+    The file's name says of which content it is: the images' relative paths, sizes in bytes and times of change, and
+    the size they are brought to. Another content is another file, which replaces those of the same size.
+    """
+
+    def __init__(self, root: Path, paths: Sequence[Path], shape: tuple[int, int, int], resize: bool) -> None:
+        self.paths, self.shape, self.resize = paths, shape, resize
+        self._prefix = "x".join(map(str, shape)) + ("-resized-" if resize else "-unscaled-")
+        self._folder = root / CACHE_FOLDER
+        self._path = self._folder / f"{self._prefix}{_fingerprint(root, paths)}.u8"
+
+    def exists(self) -> bool:
+        """Whether the pixels are there, whole."""
+        return self._path.is_file() and self._path.stat().st_size == self._size
+
+    def pixels(self) -> Tensor:
+        """images_N_C_H_W as uint8, from the file or else decoded; UserError where an image is bad or of another size
+        than the first."""
+        if self.exists():
+            values = np.fromfile(self._path, np.uint8)
+        else:
+            print(f"image_folder: decoding {len(self.paths)} images", file=sys.stderr, flush=True)
+            values = self._decode_all()
+            self._keep(values)
+        return torch.from_numpy(values.reshape(len(self.paths), *self.shape))
+
+    @property
+    def _size(self) -> int:
+        return len(self.paths) * int(np.prod(self.shape))
+
+    def _decode_all(self) -> np.ndarray:
+        channels, rows, cols = self.shape
+        images_N_C_H_W = np.empty((len(self.paths), *self.shape), np.uint8)
+
+        def fill(at: int) -> None:
+            pixels_C_H_W = decode(self.paths[at], channels, (rows, cols) if self.resize else None)
+            if pixels_C_H_W.shape != self.shape:
+                found_rows, found_cols = pixels_C_H_W.shape[1:]
+                raise UserError(
+                    f"{self.paths[at]} has {found_rows} rows and {found_cols} columns, where {self.paths[0]} has "
+                    f"{rows} and {cols}; set data.img_rows and data.img_cols to the size that all are resized to"
+                )
+            images_N_C_H_W[at] = pixels_C_H_W
+
+        # Threads suffice: PIL lets others run while it decodes. The first bad image in order is the one that is told.
+        with ThreadPoolExecutor() as executor:
+            for _ in executor.map(fill, range(len(self.paths))):
+                pass
+        return images_N_C_H_W
+
+    def _keep(self, values: np.ndarray) -> None:
+        try:
+            write_atomically(self._path, values.tobytes())
+            for path in self._folder.glob(f"{self._prefix}*.u8"):
+                if path != self._path:
+                    path.unlink(missing_ok=True)
+        except (UserError, OSError):
+            # A folder that is only to be read is a good folder of images.
+            print(f"image_folder: cannot write to {self._folder}; nothing is kept", file=sys.stderr)
+
+
+def _fingerprint(root: Path, paths: Sequence[Path]) -> str:
+    content = hashlib.sha256()
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise unreadable(path, error) from None
+        content.update(os.fsencode(path.relative_to(root)))
+        content.update(f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    return content.hexdigest()[:32]
