@@ -1,33 +1,21 @@
-"""From a config to networks and density heads; the one place in ``models`` that reads ``config.model``."""
+"""From a config to networks of all members and to density heads, checked before there is data.
+What one network is made of is in ``architectures.py``."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 
 from src.config import Config, MirConfig
-from src.layers.consistent_dropout import dropout_layers
+from src.layers.convolution import use_channels_last
 from src.layers.stacked import stack_members
+from src.layers.stochastic import stochastic_layers
+from src.models.architectures import ARCHITECTURES, BACKBONES, pretrained_weights
 from src.models.density import DENSITY_HEADS, DensityModel
-from src.models.mir import MIR
-from src.models.mlp import MLP, MLPDecoder
 from src.models.network import Network
+from src.models.precision import MixedPrecision
 from src.utils.errors import UserError
-from src.utils.registry import Registry
 from src.utils.seeding import RoundSeeds
-
-Architecture = Callable[[Config, Sequence[int], int], Network]
-"""(config, input_shape, nb_classes) → a network of one member."""
-
-PLANNED = (
-    *("CNN", "BNN", "BCNN", "UNet", "deeplabv3plus"),
-    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
-    *("resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2"),
-    *(f"drn_c_{depth}" for depth in (26, 42, 58)),
-    *(f"drn_d_{depth}" for depth in (22, 24, 38, 40, 54, 56, 105, 107)),
-)
-ARCHITECTURES: Registry[Architecture] = Registry("model", planned=PLANNED)
-BACKBONES: Registry[Architecture] = Registry("MIR backbone", planned=PLANNED)
 
 
 def build_model(
@@ -36,18 +24,24 @@ def build_model(
     """The experiment's network with its initial weights, on the device.
 
     Weights depend on the run's seed and the member alone: the same every round (Gal et al. 2017), and the same
-    encoder and classifier with and without a decoder, so that methods are compared as pairs.
+    encoder and classifier with and without a decoder, so that methods are compared as pairs. Members of a
+    pretrained network differ in what is not in its weights. Raises UserError where those cannot be had.
     """
     architecture = ARCHITECTURES.get(config.model.name)
+    weights = pretrained_weights(config)
     every_round = RoundSeeds(seeds.run_seed, 0)
     members = []
     for member in range(config.model.ensemble):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(every_round.seed(f"initial weights of member {member}"))
-            members.append(architecture(config, input_shape, nb_classes))
+            members.append(architecture(config, input_shape, nb_classes, weights))
     stacked = stack_members(members)
     assert isinstance(stacked, Network)
-    return stacked.to(device)
+    network = MixedPrecision(stacked) if config.model.mixed_precision else stacked
+    network.to(device)
+    if config.model.channels_last:
+        use_channels_last(network)
+    return network
 
 
 def build_density(config: Config, seeds: RoundSeeds) -> DensityModel | None:
@@ -77,18 +71,13 @@ def check_model(config: Config, input_shape: Sequence[int], nb_classes: int) -> 
                 registry.get(name)
             except UserError as error:
                 raise config.error(key, str(error)) from None
-    if model.pretrained:
-        raise config.error("model.pretrained", f"{model.name} has no pretrained weights; set it to false")
-    if model.pretrained_model is not None:
-        raise config.error(
-            "model.pretrained_model", f"{model.name} has no pretrained weights; set it to null"
-        )
+    weights = pretrained_weights(config, download=False)
     with torch.device("meta"):
         try:
-            network = ARCHITECTURES.get(model.name)(config, input_shape, nb_classes)
+            network = ARCHITECTURES.get(model.name)(config, input_shape, nb_classes, weights)
         except ValueError as error:
             raise config.error("model.dropout_probabilities", str(error)) from None
-    if model.mc_dropout and model.mc_iterations > 1 and not dropout_layers(network):
+    if model.mc_dropout and model.mc_iterations > 1 and not stochastic_layers(network):
         raise config.error(
             "model.mc_dropout",
             "Monte-Carlo passes need a dropout layer and this network has none; an MLP has one after every hidden "
@@ -124,18 +113,3 @@ def _check_density(config: Config, feature_dims: int) -> None:
         named = [word for word in re.findall(r"\w+", str(error)) if word in MirConfig.model_fields]
         key = named[0] if named else "density_model"
         raise config.error(f"model.mir_configs.{key}", str(error)) from None
-
-
-@ARCHITECTURES.register("MLP")
-@BACKBONES.register("MLP")
-def _mlp(config: Config, input_shape: Sequence[int], nb_classes: int) -> MLP:
-    model = config.model
-    return MLP(input_shape, model.hidden_layers, nb_classes, model.dropout_probabilities)
-
-
-@ARCHITECTURES.register("MIR")
-def _mir(config: Config, input_shape: Sequence[int], nb_classes: int) -> MIR:
-    mir = config.model.mir_configs
-    backbone = BACKBONES.get(mir.backbone)(config, input_shape, nb_classes)
-    decoder = MLPDecoder(input_shape, config.model.hidden_layers)
-    return MIR(backbone, decoder, mir.reconstruction_weight, mir.warmup or 0)

@@ -1,7 +1,7 @@
 """The multilayer perceptron: flatten, then Linear + ReLU a hidden layer, dropout after every one but the first."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -24,18 +24,19 @@ class MLP(Network):
         hidden_layers: Sequence[int],
         nb_classes: int,
         dropout_probabilities: Sequence[float],
+        linear: Callable[[int, int], nn.Module] = StackedLinear,
     ) -> None:
         super().__init__()
         probabilities = _dropout_by_layer(dropout_probabilities, len(hidden_layers))
         layers: list[nn.Module] = []
         width = math.prod(input_shape)
         for hidden, probability in zip(hidden_layers, probabilities, strict=True):
-            layers += [StackedLinear(width, hidden), nn.ReLU()]
+            layers += [linear(width, hidden), nn.ReLU()]
             if probability > 0:
                 layers.append(ConsistentDropout(probability))
             width = hidden
         self.encoder = nn.Sequential(*layers)
-        self.head = StackedLinear(width, nb_classes)
+        self.head = linear(width, nb_classes)
         self.feature_dims = width
 
     def encode(self, inputs_M_N_S: Tensor) -> Tensor:

@@ -7,14 +7,18 @@ from copy import deepcopy
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from src.layers.stacked import member_state
+
 
 class Network(nn.Module, ABC):
     """M members of one architecture, with a leading member axis on inputs, features and logits.
 
-    A plain network is M = 1. Every parameter has the member axis first.
+    A plain network is M = 1. Every parameter and buffer has the member axis first.
     """
 
     feature_dims: int
+    largest_map: int = 0
+    """Values in the largest feature map of one input, which batches are sized by; 0: no more than in the input."""
 
     @property
     def members(self) -> int:
@@ -40,10 +44,11 @@ class Network(nn.Module, ABC):
 
     def split(self) -> list["Network"]:
         """The members as networks of one member each, sharing this one's storage: training them trains this."""
+        shared = member_state(self)
         parts = [deepcopy(self) for _ in range(self.members)]
-        for name, parameter in self.named_parameters():
-            for member, part in enumerate(parts):
-                part.get_parameter(name).data = parameter.data[member : member + 1]
+        for member, part in enumerate(parts):
+            for name, own in member_state(part).items():
+                own.data = shared[name].data[member : member + 1]
         return parts
 
 

@@ -8,10 +8,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from src.layers.stochastic import passes_of
 from src.models.network import Network
 from src.utils.errors import NonFiniteError
 
-# Inputs of a batch in bytes: few enough to stay in a CPU's cache, many enough to fill a GPU.
+# Inputs of a batch, or their largest feature maps, in bytes: few enough to stay in a CPU's cache, many enough to
+# fill a GPU.
 BATCH_BYTES = {"cpu": 2**22, "cuda": 2**27}
 
 
@@ -25,12 +27,13 @@ class Source(Protocol):
         ...
 
 
-def batches(source: Source, indices_N: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """(indices_B, inputs_1_B_S), in order, in batches sized for the device."""
+def batches(source: Source, indices_N: Tensor, model: Network) -> Iterator[tuple[Tensor, Tensor]]:
+    """(indices_B, inputs_1_B_S), in order, in batches sized for the device and for the model's members and maps."""
     if not len(indices_N):
         return
     one = source.inputs(indices_N[:1])
-    size = max(1, BATCH_BYTES.get(one.device.type, BATCH_BYTES["cpu"]) // (4 * one.numel()))
+    values = max(one.numel(), model.largest_map * max(model.members, passes_of(model)))
+    size = max(1, BATCH_BYTES.get(one.device.type, BATCH_BYTES["cpu"]) // (4 * values))
     for indices_B in indices_N.split(size):
         yield indices_B, source.inputs(indices_B)[None]
 
@@ -40,7 +43,7 @@ def mean_loss(model: Network, source: Source, indices_N: Tensor) -> Tensor:
     """loss_M: each member's training objective over all these inputs, in evaluation mode."""
     model.eval()
     total_M = torch.zeros(model.members, dtype=torch.float64, device=source.labels_N.device)
-    for indices_B, inputs_1_B_S in batches(source, indices_N):
+    for indices_B, inputs_1_B_S in batches(source, indices_N, model):
         inputs_M_B_S = inputs_1_B_S.expand(model.members, *inputs_1_B_S.shape[1:])
         labels_M_B = source.labels_N.index_select(0, indices_B).expand(model.members, -1)
         total_M += model.loss(inputs_M_B_S, labels_M_B).double() * len(indices_B)
@@ -63,7 +66,7 @@ def feature_batches(model: Network, source: Source, indices_N: Tensor) -> Iterat
     Raises NonFiniteError with the dataset indices where one is NaN or infinite.
     """
     model.eval()
-    for indices_B, inputs_1_B_S in batches(source, indices_N):
+    for indices_B, inputs_1_B_S in batches(source, indices_N, model):
         features_B_D = model.encode(inputs_1_B_S)[0]
         refuse_non_finite(features_B_D, indices_B, "the hidden features")
         yield indices_B, features_B_D
@@ -88,7 +91,7 @@ def predict(model: Network, source: Source, indices_N: Tensor) -> Tensor:
     Raises NonFiniteError with the dataset indices where one is NaN or infinite.
     """
     predicted = []
-    for indices_B, inputs_1_B_S in batches(source, indices_N):
+    for indices_B, inputs_1_B_S in batches(source, indices_N, model):
         predicted.append(predictive_log_probs(member_log_probs(model, inputs_1_B_S)))
         refuse_non_finite(predicted[-1], indices_B, "the predicted log-probabilities")
     return torch.cat(predicted)

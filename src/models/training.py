@@ -1,7 +1,7 @@
 """Fitting one round's network: optimiser, scheduler, epochs, early stopping and the return to the best weights.
 All members are trained at once; each has its own batches, dropout masks and stopping time."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -10,7 +10,8 @@ from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LambdaLR, ReduceLROnPlateau, StepLR
 
 from src.config import OptimizerConfig, TrainingConfig
-from src.layers.consistent_dropout import dropout_layers
+from src.layers.stacked import member_state
+from src.layers.stochastic import stochastic_layers
 from src.models.network import Network
 from src.models.prediction import Source, mean_loss
 from src.utils.errors import NonFiniteError
@@ -19,6 +20,8 @@ from src.utils.seeding import RoundSeeds
 Scheduler = StepLR | LambdaLR | ReduceLROnPlateau | CosineAnnealingWarmRestarts
 OnEpoch = Callable[[int, float, float], None]
 """(epoch from 1, mean training loss, mean validation loss), called after each epoch."""
+Augment = Callable[[Tensor, Sequence[torch.Generator]], Tensor]
+"""(training inputs_MB_S, a generator a member) → inputs of that shape, each member's from its own generator."""
 
 
 @dataclass
@@ -46,6 +49,7 @@ def fit(
     optimizer: OptimizerConfig,
     seeds: RoundSeeds,
     on_epoch: OnEpoch = lambda epoch, train_loss, val_loss: None,
+    augment: Augment | None = None,
 ) -> FitHistory:
     """Train in place and return the history; ``indices`` are dataset indices into ``source``.
 
@@ -55,7 +59,7 @@ def fit(
 
     def fit_together(part: Network, members: Iterable[int]) -> FitHistory:
         return JointFit(
-            part, members, source, train_indices_N, val_indices_V, training, optimizer, seeds
+            part, members, source, train_indices_N, val_indices_V, training, optimizer, seeds, augment
         ).run(on_epoch)
 
     if training.scheduler != "reduce_on_plateau":
@@ -80,8 +84,9 @@ class JointFit:
         training: TrainingConfig,
         optimizer: OptimizerConfig,
         seeds: RoundSeeds,
+        augment: Augment | None = None,
     ) -> None:
-        self.model, self.source, self.training = model, source, training
+        self.model, self.source, self.training, self.augment = model, source, training, augment
         self.device = source.labels_N.device
         self.train_indices_N = train_indices_N.to(self.device)
         self.val_indices_V = val_indices_V.to(self.device)
@@ -91,8 +96,9 @@ class JointFit:
         self.scheduler = make_scheduler(self.optimizer, training, optimizer)
         members = list(members)
         self.order_generators = [seeds.generator(f"batch order of member {member}") for member in members]
+        self.augment_generators = [seeds.generator(f"augmentation of member {member}") for member in members]
         masks = [seeds.generator(f"dropout of member {member}", self.device) for member in members]
-        for layer in dropout_layers(model):
+        for layer in stochastic_layers(model):
             layer.use_generators(masks)
 
     def run(self, on_epoch: OnEpoch) -> FitHistory:
@@ -135,7 +141,10 @@ class JointFit:
         losses, sizes = [], []
         for indices_M_B in indices_M_N.split(self.batch_size, 1):
             flat = indices_M_B.flatten()
-            inputs_M_B_S = self.source.inputs(flat).unflatten(0, (members, -1))
+            inputs_MB_S = self.source.inputs(flat)
+            if self.augment is not None:
+                inputs_MB_S = self.augment(inputs_MB_S, self.augment_generators)
+            inputs_M_B_S = inputs_MB_S.unflatten(0, (members, -1))
             labels_M_B = self.source.labels_N.index_select(0, flat).view(members, -1)
             self.optimizer.zero_grad(set_to_none=True)
             loss_M = self.model.loss(inputs_M_B_S, labels_M_B, epoch)
@@ -175,13 +184,13 @@ class JointFit:
 
 
 class BestWeights:
-    """A copy of each member's weights as they were at its lowest validation loss, or, with ``latest``, as they were
-    when it was last updated. Ties go to the later epoch."""
+    """A copy of each member's weights and buffers as they were at its lowest validation loss, or, with ``latest``, as
+    they were when it was last updated. Ties go to the later epoch."""
 
     def __init__(self, model: nn.Module, latest: bool = False) -> None:
         self._latest = latest
-        self._parameters = list(model.parameters())
-        self._copies = [parameter.detach().clone() for parameter in self._parameters]
+        self._tensors = list(member_state(model).values())
+        self._copies = [tensor.detach().clone() for tensor in self._tensors]
         members = len(self._copies[0])
         self.epoch = [0] * members
         self.loss = [float("inf")] * members
@@ -193,14 +202,14 @@ class BestWeights:
             self.epoch[member], self.loss[member] = epoch, loss
         elif not self._latest:
             return
-        for copy, parameter in zip(self._copies, self._parameters, strict=True):
-            copy[member] = parameter[member]
+        for copy, tensor in zip(self._copies, self._tensors, strict=True):
+            copy[member] = tensor[member]
 
     @torch.no_grad()
     def restore(self) -> None:
         """Put the copies back into the model."""
-        for copy, parameter in zip(self._copies, self._parameters, strict=True):
-            parameter.copy_(copy)
+        for copy, tensor in zip(self._copies, self._tensors, strict=True):
+            tensor.copy_(copy)
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from src.layers.consistent_dropout import ConsistentDropout, dropout_layers, start_passes
+from src.layers.consistent_dropout import ConsistentDropout
+from src.layers.stochastic import start_passes, stochastic_layers
 
 
 def generators(*seeds: int) -> list[torch.Generator]:
@@ -30,6 +31,17 @@ def test_a_pass_shares_one_mask_among_all_inputs_and_passes_differ() -> None:
     assert masks_K_N_F.shape == (4, 6, 200)
     assert torch.equal(masks_K_N_F, masks_K_N_F[:, :1].expand_as(masks_K_N_F))
     assert len({tuple(mask.tolist()) for mask in masks_K_N_F[:, 0]}) == 4
+
+
+def test_every_element_of_a_feature_map_has_its_own_mask() -> None:
+    """As nn.Dropout has it, and not a channel at a time."""
+    layer = ConsistentDropout(0.5)
+    start_passes(layer, 2, seed=1)
+    masks_K_N_C_H_W = layer(torch.ones(1, 3, 4, 6, 5))
+    assert masks_K_N_C_H_W.shape == (2, 3, 4, 6, 5)
+    assert torch.equal(masks_K_N_C_H_W, masks_K_N_C_H_W[:, :1].expand(-1, 3, -1, -1, -1))
+    dropped_share = (masks_K_N_C_H_W[:, 0] == 0).double().mean((-1, -2))
+    assert ((dropped_share > 0) & (dropped_share < 1)).all()
 
 
 def test_masks_stay_the_same_from_batch_to_batch_until_redrawn() -> None:
@@ -60,9 +72,10 @@ def test_a_parents_change_of_mode_ends_the_passes_of_nested_layers(nested: nn.Mo
     assert torch.equal(nested(torch.ones(1, 2, 50)), torch.ones(1, 2, 50))
 
 
-def test_layers_of_one_network_draw_different_masks(nested: nn.Module) -> None:
-    start_passes(nested, 1, seed=1)
-    first, second = (layer(torch.ones(1, 1, 300)) > 0 for layer in dropout_layers(nested))
+def test_layers_of_one_network_draw_different_masks() -> None:
+    model = nn.Sequential(ConsistentDropout(0.5), nn.Sequential(ConsistentDropout(0.5)))
+    start_passes(model, 1, seed=1)
+    first, second = (layer(torch.ones(1, 1, 300)) > 0 for layer in stochastic_layers(model))
     assert not torch.equal(first, second)
 
 

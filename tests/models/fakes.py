@@ -1,4 +1,6 @@
-"""Small data for tests of models: separable blobs behind the interface of a dataset's split."""
+"""Small data for tests of models: separable classes behind the interface of a dataset's split."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -17,3 +19,16 @@ class Blobs:
 
     def inputs(self, indices_B: Tensor) -> Tensor:
         return self.inputs_N_D.index_select(0, indices_B)
+
+
+class Images:
+    """Noisy images of one pattern a class; a ``Source`` without files."""
+
+    def __init__(self, count: int, shape: Sequence[int], classes: int = 3, seed: int = 0) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.labels_N = torch.arange(count) % classes
+        patterns = torch.randn(classes, *shape, generator=generator)
+        self.inputs_N_C_H_W = patterns[self.labels_N] + 0.3 * torch.randn(count, *shape, generator=generator)
+
+    def inputs(self, indices_B: Tensor) -> Tensor:
+        return self.inputs_N_C_H_W.index_select(0, indices_B)

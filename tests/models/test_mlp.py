@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from src.layers.consistent_dropout import dropout_layers
+from src.layers.stochastic import stochastic_layers
 from src.models.mir import MIR
 from src.models.mlp import MLP, MLPDecoder
 
@@ -33,7 +33,7 @@ def test_it_computes_what_a_plain_sequential_computes() -> None:
 )
 def test_dropout_follows_every_hidden_layer_but_the_first(given: tuple, after_hidden_layers: list) -> None:
     model = MLP((4,), (8, 8, 8), 2, given)
-    assert [1 - layer.keep for layer in dropout_layers(model)] == pytest.approx(after_hidden_layers)
+    assert [1 - layer.keep for layer in stochastic_layers(model)] == pytest.approx(after_hidden_layers)
 
 
 def test_a_number_of_probabilities_that_fits_no_reading_is_refused() -> None:

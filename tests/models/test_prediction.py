@@ -3,9 +3,10 @@ import math
 import pytest
 import torch
 
-from src.layers.consistent_dropout import start_passes
 from src.layers.stacked import stack_members
+from src.layers.stochastic import start_passes
 from src.models import prediction
+from src.models.cnn import CNN
 from src.models.mlp import MLP
 from src.models.prediction import (
     batches,
@@ -16,7 +17,7 @@ from src.models.prediction import (
     predictive_log_probs,
 )
 from src.utils.errors import NonFiniteError
-from tests.models.fakes import Blobs
+from tests.models.fakes import Blobs, Images
 
 ALL = torch.arange(90)
 
@@ -43,10 +44,19 @@ def test_predictions_do_not_depend_on_batch_size_or_order(
         start_passes(model, passes, seed=1)
     whole = predict(model, source, ALL)
     monkeypatch.setitem(prediction.BATCH_BYTES, "cpu", 7 * 8 * 4)
-    assert [len(indices) for indices, _ in batches(source, ALL)] == [7] * 12 + [6]
+    assert [len(indices) for indices, _ in batches(source, ALL, model)] == [7] * 12 + [6]
     torch.testing.assert_close(predict(model, source, ALL), whole)
     backwards = predict(model, source, ALL.flip(0))
     torch.testing.assert_close(backwards.flip(0), whole)
+
+
+def test_batches_shrink_with_feature_maps_and_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model, images = CNN((1, 4, 4), (5, 5), (3, 3), 3, (0.5,)), Images(40, (1, 4, 4))
+    monkeypatch.setitem(prediction.BATCH_BYTES, "cpu", 12 * 5 * 4 * 4 * 4)
+    assert len(next(batches(images, ALL[:40], model))[0]) == 12
+    start_passes(model, 4, seed=1)
+    assert len(next(batches(images, ALL[:40], model))[0]) == 3
 
 
 def test_monte_carlo_members_are_the_same_functions_for_every_input(model: MLP) -> None:
@@ -55,7 +65,7 @@ def test_monte_carlo_members_are_the_same_functions_for_every_input(model: MLP) 
     start_passes(model, 3, seed=1)
     log_probs_N_K_C = member_log_probs(model, source.inputs(ALL)[None])
     assert log_probs_N_K_C.shape == (90, 3, 3)
-    mask_K_F = model.encoder[-1]._masks_K_1_F[:, 0]
+    mask_K_F = model.encoder[-1]._drawn[:, 0]
     model.eval()
     features_N_D = model.encode(source.inputs(ALL)[None])[0]
     for k in range(3):

@@ -1,6 +1,8 @@
+from collections.abc import Sequence
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from src.config import OptimizerConfig, TrainingConfig
 from src.layers.stacked import stack_members
@@ -171,6 +173,53 @@ def test_optimisers_take_the_configs_step(kind: str) -> None:
         reference.step()
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a, b)
+
+
+class Shaken:
+    """Stands in for an augmentation: each input gets noise of its own from its member's generator."""
+
+    def __init__(self) -> None:
+        self.noise_M_B_S: list[Tensor] = []
+
+    def __call__(self, inputs_MB_S: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        inputs_M_B_S = inputs_MB_S.unflatten(0, (len(generators), -1))
+        self.noise_M_B_S.append(
+            torch.stack(
+                [torch.randn(inputs_M_B_S.shape[1:], generator=generator) for generator in generators]
+            )
+        )
+        return (inputs_M_B_S + 0.3 * self.noise_M_B_S[-1]).flatten(0, 1)
+
+
+def test_augmentation_meets_every_training_batch_and_no_other_input() -> None:
+    augment, source = Shaken(), Blobs()
+    training = TrainingConfig(epochs=2, batch_size=16)
+    fit(network(3), source, TRAIN, VAL, training, OptimizerConfig(), SEEDS, augment=augment)
+    assert [noise.shape[:2] for noise in augment.noise_M_B_S] == 2 * [(3, 16), (3, 16), (3, 16), (3, 12)]
+    drawn = torch.cat([noise.flatten() for noise in augment.noise_M_B_S])
+    assert len(drawn.unique()) == len(drawn), "members and epochs have draws of their own"
+
+
+def test_augmented_members_trained_together_equal_members_trained_alone() -> None:
+    source, augment = Blobs(), Shaken()
+    source.inputs_N_D = source.inputs_N_D.double()
+    training = TrainingConfig(epochs=5, batch_size=16, early_stopping=False)
+    together = network(3).double()
+    alone = network(3).double().split()
+    arguments = (source, TRAIN, VAL, training, OptimizerConfig(), SEEDS)
+    history = fit(together, *arguments, augment=augment)
+    for member, part in enumerate(alone):
+        own = JointFit(part, [member], *arguments, augment).run(lambda *_: None)
+        assert own.val_loss[0] == pytest.approx(history.val_loss[member], rel=1e-9)
+    plain = fit(network(3).double(), *arguments)
+    assert plain.train_loss != history.train_loss
+
+
+def test_the_validation_loss_is_of_inputs_as_they_are() -> None:
+    model, source = network(), Blobs()
+    training = TrainingConfig(epochs=3, early_stopping=False, load_best_model=False)
+    history = fit(model, source, TRAIN, VAL, training, OptimizerConfig(), SEEDS, augment=Shaken())
+    assert float(mean_loss(model, source, VAL)[0]) == pytest.approx(history.val_loss[0][-1])
 
 
 def test_a_batch_larger_than_the_labelled_set_is_the_whole_set() -> None:

@@ -84,6 +84,7 @@ class GMM:
             }
         left_out = ~torch.isin(train.labels_C, gaussians.labels_C)
         self._diagnostics["classes_left_out"] = train.labels_C[left_out].tolist()
+        self.gaussians = gaussians
         self._prepare(gaussians)
 
     def _prepare(self, gaussians: ClassGaussians) -> None:
@@ -119,6 +120,10 @@ class GMM:
         whitened_N_C_K = whitened_N_CK.unflatten(1, self._offsets_C_K.shape).sub_(self._offsets_C_K)
         squares_N_C = whitened_N_C_K.square_().sum(dim=2).double()
         return torch.logsumexp(self._log_scales_C - 0.5 * squares_N_C, dim=1)
+
+    def coordinates(self, features_N_D: Tensor) -> Tensor:
+        """coordinates_N_K in float64: what ``gaussians`` are Gaussians of."""
+        return self._projection(features_N_D) if self._projection else features_N_D.double()
 
     def surprise(self, features_N_D: Tensor) -> Tensor:
         """surprise_N = −log p(x) in nats, float64."""

@@ -64,8 +64,15 @@ class KNN:
         self._labels_C, self._classes_B = labels_N[kept].unique(return_inverse=True)
         self._index = NeighbourIndex(features_N_D[kept], self.metric, self.neighbours)
 
-    def vote(self, distances_N_K: Tensor, rows_N_K: Tensor) -> Tensor:
-        """class_N, a position in the ascending labels of the bank."""
+    @torch.no_grad()
+    def nearest(self, features_N_D: Tensor) -> tuple[Tensor, Tensor]:
+        """distances_N_K, ascending, in the metric's units, and classes_N_K of the nearest labelled features; a class is
+        a position in their ascending labels."""
+        distances_N_K, rows_N_K = self._index(features_N_D)
+        return distances_N_K, self._classes_B[rows_N_K]
+
+    def vote(self, distances_N_K: Tensor, classes_N_K: Tensor) -> Tensor:
+        """class_N that these neighbours vote for."""
         if self.weights == "uniform":
             weights_N_K = torch.ones_like(distances_N_K)
         else:
@@ -73,23 +80,26 @@ class KNN:
             weights_N_K = torch.where(
                 coincides_N_K.any(dim=1, keepdim=True), coincides_N_K.double(), 1 / distances_N_K
             )
-        one_hot_N_K_C = torch.nn.functional.one_hot(self._classes_B[rows_N_K], len(self._labels_C))
+        one_hot_N_K_C = torch.nn.functional.one_hot(classes_N_K, len(self._labels_C))
         return (weights_N_K[:, :, None] * one_hot_N_K_C).sum(dim=1).argmax(dim=1)
+
+    @torch.no_grad()
+    def judge(self, distances_N_K: Tensor, classes_N_K: Tensor) -> tuple[Tensor, Tensor]:
+        """surprise_N, the mean distance to those of these neighbours whose class wins the vote, and that class_N."""
+        class_N = self.vote(distances_N_K, classes_N_K)
+        agrees_N_K = classes_N_K == class_N[:, None]
+        return (distances_N_K * agrees_N_K).sum(dim=1) / agrees_N_K.sum(dim=1), class_N
 
     @torch.no_grad()
     def neighbourhood(self, features_N_D: Tensor) -> tuple[Tensor, Tensor]:
         """surprise_N, in the metric's units, and the label_N that the neighbours vote for."""
-        # Votes by class take N × K × C numbers: many classes need blocks of their own, beside the index's.
-        block_rows = rows_per_block(3 * 8 * self.neighbours * len(self._labels_C))
-        means, labels = zip(*map(self._block_neighbourhood, features_N_D.split(block_rows)), strict=True)
-        return torch.cat(means), torch.cat(labels)
+        blocks = features_N_D.split(self.rows_per_vote())
+        means, classes = zip(*(self.judge(*self.nearest(block)) for block in blocks), strict=True)
+        return torch.cat(means), self._labels_C[torch.cat(classes)]
 
-    def _block_neighbourhood(self, features_N_D: Tensor) -> tuple[Tensor, Tensor]:
-        distances_N_K, rows_N_K = self._index(features_N_D)
-        class_N = self.vote(distances_N_K, rows_N_K)
-        agrees_N_K = self._classes_B[rows_N_K] == class_N[:, None]
-        mean_N = (distances_N_K * agrees_N_K).sum(dim=1) / agrees_N_K.sum(dim=1)
-        return mean_N, self._labels_C[class_N]
+    def rows_per_vote(self) -> int:
+        """How many inputs may vote at once: N × K × C numbers need blocks of their own, beside the index's."""
+        return rows_per_block(3 * 8 * self.neighbours * len(self._labels_C))
 
     def surprise(self, features_N_D: Tensor) -> Tensor:
         """surprise_N, the mean distance to the neighbours of the class voted for, in float64."""

@@ -76,6 +76,12 @@ class DensityModel:
             yield self._mapped(features_B_D), labels_B
 
     @torch.no_grad()
+    def transform(self, features_N_D: Tensor) -> Tensor:
+        """What the head sees of these features; NonFiniteError names the rows that hold NaN or infinity."""
+        _refuse_non_finite(features_N_D, "features")
+        return self._mapped(features_N_D)
+
+    @torch.no_grad()
     def surprise(self, features_N_D: Tensor) -> Tensor:
         """surprise_N of the head; NonFiniteError names the rows that hold NaN or infinity."""
         _refuse_non_finite(features_N_D, "features")

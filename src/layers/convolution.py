@@ -1,0 +1,125 @@
+"""What convolutional networks are made of, with the member axis in front: x_M_N_C_H_W.
+
+Each layer takes its options and initial weights from the module of torch that it stands for.
+"""
+
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from src.layers.stacked import each_member
+
+
+class StackedConv2d(nn.Module):
+    """M independent convolutions: x_M_N_I_H_W → y_M_N_O_H_W; with one member the leading axis of x is free."""
+
+    def __init__(self, plain: nn.Conv2d) -> None:
+        super().__init__()
+        if plain.padding_mode != "zeros":
+            raise TypeError(f"a convolution that pads with {plain.padding_mode!r} has no stacked counterpart")
+        self.weight_M_O_I_k_k = nn.Parameter(plain.weight.detach()[None])
+        self.bias_M_O = None if plain.bias is None else nn.Parameter(plain.bias.detach()[None])
+        self.options = {
+            "stride": plain.stride,
+            "padding": plain.padding,
+            "dilation": plain.dilation,
+            "groups": plain.groups,
+        }
+
+    def forward(self, x_M_N_I_H_W: Tensor) -> Tensor:
+        return stacked_conv2d(x_M_N_I_H_W, self.weight_M_O_I_k_k, self.bias_M_O, **self.options)
+
+
+def stacked_conv2d(
+    x_M_N_I_H_W: Tensor, weight_M_O_I_k_k: Tensor, bias_M_O: Tensor | None, **options: Any
+) -> Tensor:
+    """y_M_N_O_H_W by ``F.conv2d`` with these options; an M of 1 serves all members of the other tensor."""
+    members = len(weight_M_O_I_k_k)
+    convolve = partial(F.conv2d, **options)
+    return each_member(convolve, x_M_N_I_H_W, weight_M_O_I_k_k, bias_M_O, members=members)
+
+
+class StackedConvTranspose2d(nn.Module):
+    """M independent transposed convolutions: x_M_N_I_H_W → y_M_N_O_H_W."""
+
+    def __init__(self, plain: nn.ConvTranspose2d) -> None:
+        super().__init__()
+        self.weight_M_I_O_k_k = nn.Parameter(plain.weight.detach()[None])
+        self.bias_M_O = None if plain.bias is None else nn.Parameter(plain.bias.detach()[None])
+        self.options: dict[str, Any] = {
+            "stride": plain.stride,
+            "padding": plain.padding,
+            "output_padding": plain.output_padding,
+            "dilation": plain.dilation,
+            "groups": plain.groups,
+        }
+
+    def forward(self, x_M_N_I_H_W: Tensor) -> Tensor:
+        members = len(self.weight_M_I_O_k_k)
+        convolve = partial(F.conv_transpose2d, **self.options)
+        return each_member(convolve, x_M_N_I_H_W, self.weight_M_I_O_k_k, self.bias_M_O, members=members)
+
+
+class StackedBatchNorm2d(nn.Module):
+    """Batch normalisation whose statistics are each member's own.
+
+    While training, a batch with a single value a channel (one input, one pixel) has no variance; it is normalised
+    by the running statistics, which it leaves as they are, and the last batch of an epoch may have any size.
+    """
+
+    running_mean_M_C: Tensor
+    running_var_M_C: Tensor
+
+    def __init__(self, plain: nn.BatchNorm2d) -> None:
+        super().__init__()
+        if not plain.affine or not plain.track_running_stats or plain.momentum is None:
+            raise TypeError(
+                "only a batch norm with weights and exponential running statistics can be stacked"
+            )
+        self.weight_M_C = nn.Parameter(plain.weight.detach()[None])
+        self.bias_M_C = nn.Parameter(plain.bias.detach()[None])
+        self.register_buffer("running_mean_M_C", cast(Tensor, plain.running_mean)[None])
+        self.register_buffer("running_var_M_C", cast(Tensor, plain.running_var)[None])
+        self.momentum, self.eps = plain.momentum, plain.eps
+
+    def forward(self, x_M_N_C_H_W: Tensor) -> Tensor:
+        by_batch = self.training and x_M_N_C_H_W[0, :, 0].numel() > 1
+
+        def normalize(
+            x_N_C_H_W: Tensor, mean_C: Tensor, var_C: Tensor, weight_C: Tensor, bias_C: Tensor
+        ) -> Tensor:
+            return F.batch_norm(x_N_C_H_W, mean_C, var_C, weight_C, bias_C, by_batch, self.momentum, self.eps)
+
+        return each_member(
+            normalize,
+            x_M_N_C_H_W,
+            *(self.running_mean_M_C, self.running_var_M_C, self.weight_M_C, self.bias_M_C),
+            members=len(self.weight_M_C),
+        )
+
+
+class Folded(nn.Module):
+    """A layer without weights that wants x_N_C_H_W, such as a pooling; its members are folded into N."""
+
+    def __init__(self, plain: nn.Module) -> None:
+        super().__init__()
+        self.plain = plain
+
+    def forward(self, x_M_N_C_H_W: Tensor) -> Tensor:
+        return each_member(self.plain, x_M_N_C_H_W)
+
+
+@torch.no_grad()
+def use_channels_last(model: nn.Module) -> None:
+    """Store the convolutions' kernels with their channels innermost, in place.
+
+    Convolutions then compute in that layout, which is the fast one of a GPU's tensor cores, and hand it on; values
+    and shapes stay as they are.
+    """
+    for parameter in model.parameters():
+        if parameter.ndim == 5:
+            innermost = parameter.data.permute(0, 1, 3, 4, 2).contiguous()
+            parameter.data = innermost.permute(0, 1, 4, 2, 3)

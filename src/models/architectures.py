@@ -1,0 +1,161 @@
+"""What each name of ``model.name`` stands for: from a config to a network of one member with its initial weights."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+
+from src.config import Config
+from src.layers.variational import VariationalConv2d, VariationalLinear
+from src.models.bayesian import BayesianNetwork
+from src.models.cnn import CNN
+from src.models.mir import MIR
+from src.models.mlp import MLP, MLPDecoder
+from src.models.network import Network
+from src.models.pretrained import Weights, download_weights, read_weights
+from src.models.resnet import RESNETS, ResNet
+from src.models.resnet_decoder import ResNetDecoder
+from src.utils.errors import UserError
+from src.utils.registry import Registry
+
+Architecture = Callable[[Config, Sequence[int], int, Weights | None], Network]
+"""(config, input_shape, nb_classes, pretrained weights) → a network of one member."""
+Backbone = Callable[[Config, Sequence[int], int, Weights | None], tuple[Network, nn.Module]]
+"""The same → the network and the decoder of its features, made in this order."""
+
+SEGMENTATION = (
+    *("UNet", "deeplabv3plus"),
+    *(f"drn_c_{depth}" for depth in (26, 42, 58)),
+    *(f"drn_d_{depth}" for depth in (22, 24, 38, 40, 54, 56, 105, 107)),
+)
+ARCHITECTURES: Registry[Architecture] = Registry("model", planned=SEGMENTATION)
+BACKBONES: Registry[Backbone] = Registry("MIR backbone", planned=SEGMENTATION[1:])
+
+
+@ARCHITECTURES.register("MLP")
+def _mlp(config: Config, input_shape: Sequence[int], nb_classes: int, weights: Weights | None) -> Network:
+    model = config.model
+    return MLP(input_shape, model.hidden_layers, nb_classes, model.dropout_probabilities)
+
+
+@ARCHITECTURES.register("CNN")
+def _cnn(config: Config, input_shape: Sequence[int], nb_classes: int, weights: Weights | None) -> Network:
+    _check_convolutions(config, input_shape)
+    model = config.model
+    return CNN(input_shape, model.hidden_layers, model.kernel_sizes, nb_classes, model.dropout_probabilities)
+
+
+@ARCHITECTURES.register("BNN")
+def _bnn(config: Config, input_shape: Sequence[int], nb_classes: int, weights: Weights | None) -> Network:
+    model = config.model
+    linear = partial(VariationalLinear, use_bias=model.use_bias)
+    mlp = MLP(input_shape, model.hidden_layers, nb_classes, model.dropout_probabilities, linear)
+    return BayesianNetwork(mlp, model.kl_div_weight)
+
+
+@ARCHITECTURES.register("BCNN")
+def _bcnn(config: Config, input_shape: Sequence[int], nb_classes: int, weights: Weights | None) -> Network:
+    _check_convolutions(config, input_shape)
+    model = config.model
+    cnn = CNN(
+        input_shape,
+        model.hidden_layers,
+        model.kernel_sizes,
+        nb_classes,
+        model.dropout_probabilities,
+        partial(VariationalConv2d, use_bias=model.use_bias),
+        partial(VariationalLinear, use_bias=model.use_bias),
+    )
+    return BayesianNetwork(cnn, model.kl_div_weight)
+
+
+def _resnet(
+    name: str, config: Config, input_shape: Sequence[int], nb_classes: int, weights: Weights | None
+) -> ResNet:
+    model = config.model
+    dropout = model.dropout_probabilities[0] if model.dropout_probabilities else 0.0
+    try:
+        return ResNet(name, input_shape, nb_classes, dropout, model.small_image_stem, weights)
+    except UserError as error:
+        raise config.error(_weights_key(config), str(error)) from None
+
+
+for _name in RESNETS:
+    ARCHITECTURES.register(_name)(partial(_resnet, _name))
+
+
+@ARCHITECTURES.register("MIR")
+def _mir(config: Config, input_shape: Sequence[int], nb_classes: int, weights: Weights | None) -> Network:
+    mir = config.model.mir_configs
+    backbone, decoder = BACKBONES.get(mir.backbone)(config, input_shape, nb_classes, weights)
+    return MIR(backbone, decoder, mir.reconstruction_weight, mir.warmup or 0)
+
+
+@BACKBONES.register("MLP")
+def _mlp_backbone(
+    config: Config, input_shape: Sequence[int], nb_classes: int, weights: Weights | None
+) -> tuple[Network, nn.Module]:
+    return _mlp(config, input_shape, nb_classes, weights), MLPDecoder(input_shape, config.model.hidden_layers)
+
+
+def _resnet_backbone(
+    name: str, config: Config, input_shape: Sequence[int], nb_classes: int, weights: Weights | None
+) -> tuple[Network, nn.Module]:
+    mir = config.model.mir_configs
+    backbone = _resnet(name, config, input_shape, nb_classes, weights)
+    decoder = ResNetDecoder(
+        backbone.map_channels, backbone.map_sizes, input_shape[0], mir.decoder_bn, mir.num_res_blocks
+    )
+    return backbone, decoder
+
+
+for _name in RESNETS:
+    BACKBONES.register(_name)(partial(_resnet_backbone, _name))
+
+
+def pretrained_weights(config: Config, download: bool = True) -> Weights | None:
+    """What the network of ``model.pretrained`` begins with: the file's weights, or torchvision's where that is null.
+
+    None for a network that begins at random, and, without ``download``, in place of torchvision's. Raises UserError
+    at the key that asks for what cannot be had.
+    """
+    model = config.model
+    name = model.mir_configs.backbone if model.name == "mir" else model.name
+    if not model.pretrained:
+        if model.pretrained_model is not None:
+            raise config.error(
+                "model.pretrained_model",
+                "is given and model.pretrained is false; set that to true, or this to null",
+            )
+        return None
+    if name not in RESNETS:
+        raise config.error("model.pretrained", f"{name} has no pretrained weights; set it to false")
+    try:
+        if model.pretrained_model is not None:
+            return read_weights(Path(model.pretrained_model))
+        if model.small_image_stem:
+            raise UserError(
+                "torchvision's weights are for the usual stem; set model.small_image_stem to false"
+            )
+        return download_weights(name) if download else None
+    except UserError as error:
+        raise config.error(_weights_key(config), str(error)) from None
+
+
+def _weights_key(config: Config) -> str:
+    return "model.pretrained" if config.model.pretrained_model is None else "model.pretrained_model"
+
+
+def _check_convolutions(config: Config, input_shape: Sequence[int]) -> None:
+    """What a CNN asks of its config; UserError at the key."""
+    layers, kernels = len(config.model.hidden_layers), len(config.model.kernel_sizes)
+    if layers != kernels:
+        raise config.error(
+            "model.kernel_sizes",
+            f"has {kernels} entries and model.hidden_layers has {layers} convolutions; give one for each",
+        )
+    if min(input_shape[1:]) < 2:
+        raise config.error(
+            "model.name", f"images of {input_shape[1]}×{input_shape[2]} pixels cannot be pooled; use an MLP"
+        )

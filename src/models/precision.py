@@ -1,0 +1,32 @@
+"""Networks that compute in bfloat16 where that is safe. What is made of their outputs stays in float32."""
+
+import torch
+from torch import Tensor
+
+from src.models.network import Network
+
+
+class MixedPrecision(Network):
+    """A network whose products and convolutions run in bfloat16, by torch's autocast; weights, features, logits and
+    losses are float32. bfloat16 has float32's range, so that losses need no scaling (Kalamkar et al. 2019)."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+        self.feature_dims, self.largest_map = network.feature_dims, network.largest_map
+
+    def encode(self, inputs_M_N_S: Tensor) -> Tensor:
+        with _autocast(inputs_M_N_S):
+            return self.network.encode(inputs_M_N_S).float()
+
+    def classify(self, features_M_N_D: Tensor) -> Tensor:
+        with _autocast(features_M_N_D):
+            return self.network.classify(features_M_N_D).float()
+
+    def loss(self, inputs_M_N_S: Tensor, labels_M_N: Tensor, epoch: int | None = None) -> Tensor:
+        with _autocast(inputs_M_N_S):
+            return self.network.loss(inputs_M_N_S, labels_M_N, epoch).float()
+
+
+def _autocast(inputs: Tensor) -> torch.autocast:
+    return torch.autocast(inputs.device.type, torch.bfloat16)

@@ -1,0 +1,81 @@
+"""Weights trained before: torchvision's, downloaded or from a file, put into a network of torchvision's layout."""
+
+import pickle
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from src.utils.errors import UserError
+
+Weights = dict[str, Tensor]
+"""Tensors by the names that torchvision gives them."""
+
+CLASSIFIER, STEM = "fc.", "conv1.weight"
+NOT_WEIGHTS = "num_batches_tracked"
+
+
+def download_weights(name: str) -> Weights:
+    """torchvision's first ImageNet weights of that network, from its cache or downloaded there.
+
+    Raises UserError with the address and the way round it where that does not succeed.
+    """
+    weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    try:
+        return weights.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"the weights of {name} could not be had from {weights.url} ({_first_line(error)}); copy that file to "
+            f"{cached}, or anywhere and name it in model.pretrained_model, or set model.pretrained to false"
+        ) from None
+
+
+def read_weights(path: Path) -> Weights:
+    """The weights in a file that ``torch.save`` made of a state dict; UserError where it holds anything else."""
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"{path}: not readable as weights ({_first_line(error)}); give a file of a state dict"
+        ) from None
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise UserError(f"{path}: holds no state dict of named tensors, such as torchvision's files do")
+    return found
+
+
+def load_weights(net: nn.Module, weights: Weights) -> None:
+    """Put the weights into the network, in float32. A classifier for other classes is left out, and a first
+    convolution over RGB serves grey images as the sum over its channels: the response to R = G = B.
+
+    Raises UserError with what is missing, too much or of another shape.
+    """
+    own = net.state_dict()
+    given = {name: tensor.float() for name, tensor in weights.items() if not name.endswith(NOT_WEIGHTS)}
+    if STEM in given and given[STEM].ndim == 4 and (given[STEM].shape[1], own[STEM].shape[1]) == (3, 1):
+        given[STEM] = given[STEM].sum(1, keepdim=True)
+    kept = {
+        name: tensor
+        for name, tensor in own.items()
+        if name.endswith(NOT_WEIGHTS)
+        or (name.startswith(CLASSIFIER) and (name not in given or given[name].shape != tensor.shape))
+    }
+    merged = {**given, **kept}
+    problems = [
+        *(f"{name} is missing" for name in own.keys() - merged.keys()),
+        *(f"{name} is unknown" for name in merged.keys() - own.keys()),
+        *(
+            f"{name} has the shape {tuple(merged[name].shape)} and not {tuple(tensor.shape)}"
+            for name, tensor in own.items()
+            if name in merged and merged[name].shape != tensor.shape
+        ),
+    ]
+    if problems:
+        shown = "; ".join(sorted(problems)[:3])
+        raise UserError(f"the weights are of another network ({len(problems)} differences: {shown})")
+    net.load_state_dict(merged, assign=True)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
