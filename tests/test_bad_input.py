@@ -68,7 +68,7 @@ EDITS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "near_miss_value": (
         "heuristic: entropy",
         "heuristic: entrpy",
-        ("training.heuristic", "did you mean 'entropy'?", "choices: bald"),
+        ("training.heuristic", "did you mean 'entropy'?", "choices: badge, bald"),
     ),
     "wrong_type": ("epochs: 2", "epochs: two", ("training.epochs", "whole number", '"two"')),
     "fraction_for_a_count": ("epochs: 2", "epochs: 2.5", ("training.epochs", "whole number", "2.5")),
@@ -131,14 +131,9 @@ EDITS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "dataset: cityscapes",
         ("data.dataset", "segmentation", "active_learning_segmentation.py"),
     ),
-    "dataset_not_in_this_version": (
-        "dataset: digits",
-        "dataset: cifar10",
-        ("data.dataset", "not in this version yet", "choices: digits"),
-    ),
     "model_not_in_this_version": (
         "  name: MLP",
-        "  name: resnet18",
+        "  name: UNet",
         ("model.name", "not in this version yet", "choices: "),
     ),
     "unknown_model": ("  name: MLP", "  name: MPL", ("model.name", "did you mean 'mlp'?")),

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from matplotlib.image import imread
 
-from src.data.mnist import IdxDataset
+from src.data.published import PublishedDataset
+from src.models.resnet import RESNETS
 from tests.experiments import ROOT, determinism_restored, one_thread, results, rows, run_cli, tree
 
 ENTRY_SCRIPTS = ["active_learning_classification.py", "active_learning_segmentation.py"]
@@ -22,6 +23,9 @@ SHIPPED = [ROOT / "config.yaml", *sorted((ROOT / "experiment_configs").rglob("*.
 # The schema's words as the documentation of the config lists them, some in another case.
 VOCABULARY = """\
 training.heuristic random entropy bald batchbald variance margin certainty precomputed BALD Entropy
+training.heuristic coreset badge typiclust probcover batch_hu combination CoreSet BADGE
+training.stochastic_batch softmax softrank null
+training.probcover_delta purity
 training.reduction max min mean sum none
 training.scheduler step poly reduce_on_plateau cosineannealing CosAnnWarmup null
 data.dataset digits mnist fashion_mnist dirty_mnist svhn cifar10 cifar100 MNIST
@@ -42,15 +46,16 @@ optimizer.type adam sgd Adam SGD
 WORDS = [(key, word) for key, *words in map(str.split, VOCABULARY.splitlines()) for word in words]
 # Of these keys a version may have some words still to come; of all others every word works.
 GROWING = {
-    "training.heuristic": {"random", "entropy", "bald", "variance", "margin", "certainty", "precomputed"},
-    "data.dataset": {"digits", "mnist", "fashion_mnist"},
-    "model.name": {"mlp", "mir"},
-    "model.mir_configs.backbone": {"mlp"},
+    "data.dataset": {"digits", "mnist", "fashion_mnist", "dirty_mnist", "svhn", "cifar10", "cifar100"},
+    "model.name": {"mlp", "mir", "cnn", "bnn", "bcnn", *RESNETS},
+    "model.mir_configs.backbone": {"mlp", *RESNETS},
 }
 # What to mix: words that work, values that contradict some other, and some that are always refused.
 MIXTURE = {
     **{key: [word for name, word in WORDS if name == key] for key, _ in WORDS if key not in GROWING},
     **{key: sorted(words) for key, words in GROWING.items()},
+    "model.name": ["mlp", "mir", "cnn", "bnn", "bcnn", "resnet18"],  # deep ones take long to check
+    "model.mir_configs.backbone": ["mlp", "resnet18"],
     "training.initially_balanced": ["true", "false"],
     "training.max_pool_samples": ["-1", "50"],
     "training.ndata_to_label": ["0", "5000", "[1, 2, 3, 4, 5, 6, 7, 8, 9]"],
@@ -67,6 +72,9 @@ MIXTURE = {
     "model.mc_iterations": ["1", "10"],
     "model.hidden_layers": ["[128, 128]", "[1]", "[64, 32, 16]"],
     "model.dropout_probabilities": ["[0.25]", "[]", "[0.1, 0.2, 0.3, 0.4, 0.5]"],
+    "model.small_image_stem": ["false", "true"],
+    "model.mixed_precision": ["false", "true"],
+    "model.channels_last": ["false", "true"],
     "model.pretrained": ["false", "true"],
     "model.mir_configs.reconstruction_weight": ["0.0", "0.5", "2.0"],
     "model.mir_configs.warmup": ["false", "10"],
@@ -80,17 +88,18 @@ MIXTURE = {
 
 # What would refuse most mixtures, or take most of their time.
 HINDERING = {
-    *("data.dataset", "data.img_rows", "data.augmentation", "model.name", "model.pretrained"),
+    *("data.dataset", "data.img_rows", "model.name", "model.pretrained"),
     *("data.rgb_normalization", "runs", "model.mir_configs.feature_dims", "training.initially_labelled"),
+    "model.mir_configs.backbone",
 }
 
 
 @pytest.fixture(autouse=True)
 def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(dataset: IdxDataset) -> None:
+    def refuse(dataset: PublishedDataset) -> None:
         raise AssertionError(f"{dataset.info.name} was about to be downloaded")
 
-    monkeypatch.setattr(IdxDataset, "_download", refuse)
+    monkeypatch.setattr(PublishedDataset, "_download", refuse)
 
 
 def overrides(values: dict[str, str]) -> list[str]:
@@ -222,7 +231,8 @@ def test_check_prints_the_plan_without_data_and_makes_nothing(
     assert f"  query      {config['training']['heuristic']}" in out
     assert re.search(rf"^  rounds +{config['training']['iterations']}, labels ", out, re.MULTILINE)
     assert re.search(r"^  model .* [\d,]+ parameters", out, re.MULTILINE)
-    assert "mnist is absent" in out if config["data"]["dataset"] == "mnist" else "nothing to download" in out
+    dataset = config["data"]["dataset"]
+    assert ("nothing to download" if dataset == "digits" else f"{dataset} is absent") in out
     assert not list(tmp_path.iterdir())
 
 
@@ -273,10 +283,12 @@ def test_check_passes_or_explains_every_word_of_the_schema(key: str, word: str, 
         values["data.nb_classes"] = "null"
     if key.startswith("model.mir_configs"):
         values = {"model.name": "MIR", "training.heuristic": "precomputed", **values}
-    if word.lower() in ("bald", "variance"):
+    if word.lower() in ("bald", "batchbald", "variance"):
         values["model.ensemble"] = "2"
-    if word == "precomputed":
+    if word in ("precomputed", "batch_hu"):
         values["model.name"] = "MIR"
+    if word == "combination":
+        values["training.combination"] = "{entropy: 0.5, margin: 0.5}"
     if word.lower() == "mir":
         values["training.heuristic"] = "precomputed"
     status, err = passes_or_explains(digits_config, values)

@@ -300,17 +300,18 @@ def test_divergence_in_a_later_round_keeps_the_earlier_ones(
 ) -> None:
     from src.active import loop
 
-    score_pool = loop.score_pool
+    pool_view = loop.PoolView
 
-    def diverging(*arguments: Any) -> torch.Tensor:
-        if len(arguments[4]) < 1134:  # the pool has lost the first query
-            arguments[1].requires_grad_(False)
-            for parameter in arguments[1].parameters():
+    def diverging(*arguments: Any) -> Any:
+        view = pool_view(*arguments)
+        if len(view.candidates_N) < 1134:  # the pool has lost the first query
+            view.model.requires_grad_(False)
+            for parameter in view.model.parameters():
                 parameter.fill_(float("nan"))
-        return score_pool(*arguments)
+        return view
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "score_pool", diverging)
+        patch.setattr(loop, "PoolView", diverging)
         status, _, err = run_cli(*command(digits_config, tmp_path / "outputs"))
     assert status == 2
     assert err.startswith("error: round 2 (seed 3): the scores of 1124 inputs became NaN")

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 from src.active.plan import Plan, mc_passes, queries
 from src.active.pool import Pool
-from src.active.scoring import fit_density, score_pool, subsample
-from src.active.selection import select
+from src.active.scoring import PoolView, fit_density, subsample
 from src.active.task import class_balance, evaluate
 from src.config import Config
 from src.data import DataBundle
+from src.data.augment import augmentation
 from src.models.build import build_density, build_model
 from src.models.training import fit
 from src.utils.console import RunConsole
@@ -47,7 +47,7 @@ def run_round(
     records: RunRecords,
     console: RunConsole,
 ) -> None:
-    """model → fit → evaluate → record → score the pool → select → label."""
+    """model → fit → evaluate → record → look at the pool → choose → label."""
     seeds, passes, training = RoundSeeds(records.run_seed, round_), mc_passes(config), config.training
     device = data.train.device
     timer = PhaseTimer(device)
@@ -60,6 +60,7 @@ def run_round(
         history = fit(
             model, data.train, labelled, held_out, training, config.optimizer, seeds,
             lambda epoch, train, val: console.epoch(len(labelled), epoch, train, val),
+            augmentation(config, data.train),
         )  # fmt: skip
     with timer.phase("density"):
         if density is not None:
@@ -84,15 +85,21 @@ def run_round(
     if not last:
         with timer.phase("score"):
             candidates = subsample(pool.pool_indices, training.max_pool_samples, seeds)
-            scores = score_pool(
-                plan.heuristic, model, density, data.train, candidates.to(device), passes, seeds
+            view = PoolView(
+                model,
+                density,
+                data.train,
+                labelled,
+                candidates.to(device),
+                plan.info.nb_classes,
+                passes,
+                seeds,
             )
+            evidence = plan.acquisition.observe(view)
         with timer.phase("select"):
-            chosen = select(
-                scores, queries(config)[round_], training.shuffle_prop, seeds.generator("shuffle")
-            )
-            kept = (candidates, scores) if training.save_scores else (None, None)
-            query = Query(candidates[chosen], scores[chosen], *kept)
+            batch = plan.acquisition.choose(evidence, queries(config)[round_], seeds)
+            kept = (candidates, batch.pool_scores_N) if training.save_scores else (None, None)
+            query = Query(candidates[batch.positions_Q], batch.scores_Q, *kept)
             pool.label(query.indices_Q, round_ + 1)
     records.commit({**row, "seconds": timer.take()}, query, pool.labelled_in_round_N, finished=last)
     console.round(records.rows[-1])

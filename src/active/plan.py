@@ -3,9 +3,11 @@ Checks of keys against keys are the config's own."""
 
 from dataclasses import dataclass
 
-from src.active.heuristics import HEURISTICS, Heuristic
+from src.active.acquisition import ACQUISITIONS, Acquisition
+from src.active.heuristics import HEURISTICS
 from src.config import Config
 from src.data import DatasetInfo, dataset_info, task_of
+from src.models.bayesian import BAYESIAN
 from src.models.build import check_model
 from src.utils.errors import UserError
 
@@ -20,7 +22,7 @@ class Plan:
     """What a config comes to, known without data: the dataset's facts, the acquisition, sizes and budgets."""
 
     info: DatasetInfo
-    heuristic: Heuristic
+    acquisition: Acquisition
     parameters: int
     labels: list[int]
     """Labelled inputs in each round."""
@@ -40,7 +42,7 @@ def make_plan(config: Config, task: str | None = None) -> Plan:
     """
     _check_task(config, task)
     info = dataset_info(config)
-    heuristic = check_heuristic(config)
+    acquisition = check_heuristic(config)
     parameters = check_model(config, (info.channels, info.rows, info.cols), info.nb_classes)
     val_size = round(info.train_size * config.data.val_size)
     train_size = info.train_size - val_size
@@ -67,7 +69,7 @@ def make_plan(config: Config, task: str | None = None) -> Plan:
             f"{scored} inputs are scored and training.ndata_to_label asks for {most} of them; raise it, or -1 to "
             "score the whole pool",
         )
-    return Plan(info, heuristic, parameters, budget(config, train_size), train_size, val_size)
+    return Plan(info, acquisition, parameters, budget(config, train_size), train_size, val_size)
 
 
 def queries(config: Config) -> list[int]:
@@ -87,33 +89,83 @@ def budget(config: Config, train_size: int) -> list[int]:
     return labels
 
 
-def check_heuristic(config: Config) -> Heuristic:
-    """The config's heuristic, if the model can feed it; UserError at its line otherwise."""
+def check_heuristic(config: Config) -> Acquisition:
+    """The acquisition that the config names, if the model can feed it; UserError at the line of the key otherwise."""
     key, name, model = "training.heuristic", config.training.heuristic, config.model
+    _check_combination(config)
     try:
-        heuristic = HEURISTICS.get(name)
+        acquisition = ACQUISITIONS.get(name)(config.training)
     except UserError as error:
         raise config.error(key, str(error)) from None
-    if heuristic.consumes == "surprise" and model.name != "mir":
+    consumes, density_model = acquisition.consumes, model.mir_configs.density_model
+    density = not consumes.isdisjoint({"surprise", "density"})
+    if density and model.name != "mir":
         raise config.error(
             key,
             f"'{name}' scores by a density head, and model.name '{model.name}' has none; "
             "use model.name MIR or another heuristic",
         )
-    if heuristic.consumes == "surprise" and model.ensemble > 1:
+    one_network = {"surprise", "density", "features", "labelled_features", "plain_log_probs"}
+    if model.ensemble > 1 and not consumes.isdisjoint(one_network):
         raise config.error(key, f"'{name}' reads one network's features; set model.ensemble to 1")
-    if heuristic.consumes == "members" and max(model.ensemble, mc_passes(config)) < 2:
+    if (
+        not consumes.isdisjoint({"members", "member_log_probs"})
+        and max(model.ensemble, mc_passes(config)) < 2
+    ):
         raise config.error(
             key,
             f"'{name}' measures disagreement and needs members; set model.ensemble ≥ 2, "
-            "or model.mc_dropout with model.mc_iterations ≥ 2",
+            "or model.mc_dropout (not for a BNN or BCNN) with model.mc_iterations ≥ 2",
         )
-    return heuristic
+    if acquisition.heads and density_model not in acquisition.heads:
+        raise config.error(
+            key,
+            f"'{name}' knows how the density heads {', '.join(acquisition.heads)} learn from a pick, and not how "
+            f"model.mir_configs.density_model '{density_model}' does; use one of these or 'precomputed'",
+        )
+    if acquisition.heads and density_model == "gmm" and model.mir_configs.covariance != "full":
+        raise config.error(
+            key,
+            f"'{name}' lets a full covariance learn from a pick; set model.mir_configs.covariance to full, which is "
+            f"'{model.mir_configs.covariance}'",
+        )
+    _check_stochastic_batch(config, acquisition)
+    return acquisition
+
+
+def _check_combination(config: Config) -> None:
+    weights, key = config.training.combination, "training.combination"
+    if config.training.heuristic == "combination" and not weights:
+        raise config.error(
+            key, "'combination' needs heuristics with their weights, as {entropy: 0.5, precomputed: 0.5}"
+        )
+    for name in weights or {}:
+        try:
+            HEURISTICS.get(name)
+        except UserError as error:
+            raise config.error(key, str(error)) from None
+
+
+def _check_stochastic_batch(config: Config, acquisition: Acquisition) -> None:
+    kind, name = config.training.stochastic_batch, config.training.heuristic
+    if kind is None or kind in acquisition.perturbations:
+        return
+    if acquisition.perturbations:
+        raise config.error(
+            "training.stochastic_batch",
+            f"power takes scores that are never negative, and those of '{name}' may be; "
+            f"use {' or '.join(acquisition.perturbations)}",
+        )
+    raise config.error(
+        "training.stochastic_batch",
+        f"{kind} makes a batch of single scores, and '{name}' chooses its batch as a whole; set it to null",
+    )
 
 
 def mc_passes(config: Config) -> int:
-    """Monte-Carlo dropout passes at inference; 1 means a deterministic network."""
-    return config.model.mc_iterations if config.model.mc_dropout else 1
+    """Monte-Carlo passes at inference, by dropout or by weight samples; 1 means a deterministic network."""
+    model = config.model
+    return model.mc_iterations if model.mc_dropout or model.name in BAYESIAN else 1
 
 
 def _check_task(config: Config, task: str | None) -> None:

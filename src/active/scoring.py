@@ -1,17 +1,34 @@
-"""Scoring a pool: run as much of the model as the heuristic consumes, batch by batch, and keep one number an input."""
+"""Looking at a pool: run as much of the model as an acquisition consumes, batch by batch, and keep no more of it. What
+is made of a whole pool's evidence is told in ``acquisition.py`` and ``batch/``."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from src.active.batch import Evidence
 from src.active.heuristics import Heuristic
 from src.active.task import set_prediction_mode
 from src.models.density import DensityModel
 from src.models.network import Network
 from src.models.prediction import Source, batches, feature_batches, member_log_probs, refuse_non_finite
 from src.utils.seeding import RoundSeeds
+
+
+@dataclass(frozen=True)
+class PoolView:
+    """What an acquisition may look at: the fitted model with its density head, the labelled inputs, the candidates."""
+
+    model: Network
+    density: DensityModel | None
+    source: Source
+    labelled_L: Tensor
+    candidates_N: Tensor
+    nb_classes: int
+    mc_passes: int
+    seeds: RoundSeeds
 
 
 def subsample(pool_indices_P: Tensor, max_pool_samples: int, seeds: RoundSeeds) -> Tensor:
@@ -62,7 +79,7 @@ def score_pool(
         surprise = density.surprise
         evidence = ((indices, surprise(x)) for indices, x in feature_batches(model, source, indices_N))
     else:
-        evidence = ((indices, member_log_probs(model, x)) for indices, x in batches(source, indices_N))
+        evidence = ((indices, member_log_probs(model, x)) for indices, x in batches(source, indices_N, model))
     scores_N, done = torch.empty(len(indices_N), dtype=torch.float64), 0
     for indices_B, evidence_B in evidence:
         scores_B = heuristic.score(evidence_B)
@@ -70,3 +87,45 @@ def score_pool(
         scores_N[done : done + len(scores_B)] = scores_B
         done += len(scores_B)
     return scores_N
+
+
+@torch.no_grad()
+def collect(evidence: Evidence, view: PoolView) -> object:
+    """One kind of evidence of the whole pool (its shape is told at ``Evidence``), on the model's device.
+
+    Raises NonFiniteError with the dataset indices where a log-probability or a feature is NaN or infinite.
+    """
+    model, source = view.model, view.source
+    if evidence == "nb_classes":
+        return view.nb_classes
+    if evidence == "density":
+        return view.density
+    if evidence in ("features", "labelled_features"):
+        indices = view.candidates_N if evidence == "features" else view.labelled_L
+        return _gather(feature_batches(model, source, indices), len(indices))
+    set_prediction_mode(model, view.mc_passes if evidence == "member_log_probs" else 1, view.seeds)
+    log_probs = (
+        (indices_B, member_log_probs(model, inputs_1_B_S))
+        for indices_B, inputs_1_B_S in batches(source, view.candidates_N, model)
+    )
+    log_probs_N_K_C = _gather(_checked(log_probs), len(view.candidates_N))
+    return log_probs_N_K_C if evidence == "member_log_probs" else log_probs_N_K_C[:, 0]
+
+
+def _checked(parts: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    for indices_B, log_probs_B_K_C in parts:
+        # −∞ is the logarithm of 0, which is a probability.
+        refuse_non_finite(log_probs_B_K_C.exp(), indices_B, "the predicted log-probabilities")
+        yield indices_B, log_probs_B_K_C
+
+
+def _gather(parts: Iterable[tuple[Tensor, Tensor]], count: int) -> Tensor:
+    """The values of all parts in one tensor, which is made once."""
+    gathered: Tensor | None = None
+    start = 0
+    for _, values_B in parts:
+        if gathered is None:
+            gathered = values_B.new_empty(count, *values_B.shape[1:])
+        gathered[start : start + len(values_B)] = values_B
+        start += len(values_B)
+    return torch.empty(0) if gathered is None else gathered

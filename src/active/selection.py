@@ -1,7 +1,10 @@
-"""From scores to a query: rank, shuffle a share of the ranks, take the first. What the scores mean is no concern."""
+"""From scores to a query: mix them, rank, let chance play, take the first. What the scores mean is no concern."""
 
 import torch
 from torch import Tensor
+
+PERTURBATIONS = ("power", "softmax", "softrank")
+"""What ``perturb`` can be asked for."""
 
 
 def rank(scores_N: Tensor) -> Tensor:
@@ -25,3 +28,37 @@ def shuffle_ranks(ranks_N: Tensor, proportion: float, generator: torch.Generator
 def select(scores_N: Tensor, count: int, shuffle_prop: float, generator: torch.Generator) -> Tensor:
     """Positions of the ``count`` inputs to label (all, where there are fewer), in query order."""
     return shuffle_ranks(rank(scores_N), shuffle_prop, generator)[:count]
+
+
+def perturb(scores_N: Tensor, kind: str, coldness: float, generator: torch.Generator) -> Tensor:
+    """Scores_N whose ranking is a random one, drawn without replacement in proportion to a power of what they say.
+
+    Kirsch et al. 2023, "Stochastic Batch Acquisition: A Simple Baseline for Deep Active Learning": Gumbel noise of
+    scale 1/β, the ``coldness``, is added to s (softmax: an input weighs e^(βs)), to log s (power: s^β) or to
+    −log rank (softrank: rank^(−β)). β → ∞ takes the highest scores, β → 0 leaves all to chance. ``power`` takes
+    scores that are not negative, and an input with a score of 0 comes after all others.
+    """
+    scores_N = scores_N.double()
+    if kind == "power":
+        scores_N = scores_N.clamp(min=torch.finfo(torch.float64).tiny).log()
+    elif kind == "softrank":
+        ranks_N = torch.empty_like(scores_N)
+        ranks_N[rank(scores_N)] = torch.arange(1, len(scores_N) + 1, dtype=torch.float64)
+        scores_N = -ranks_N.log()
+    uniform_N = torch.rand(len(scores_N), dtype=torch.float64, generator=generator)
+    gumbel_N = -(-uniform_N.clamp(min=torch.finfo(torch.float64).tiny).log()).log()
+    return scores_N + gumbel_N / coldness
+
+
+def mix(scores_N_H: Tensor, weights_H: Tensor) -> Tensor:
+    """scores_N in [0, 1] of several heuristics: the weighted mean of each one's ranks.
+
+    Heuristics are in different units (nats, probabilities, distances) and some have heavy tails; ranks compare as
+    they are. The lowest score has rank 0, the highest 1; equal scores share their mean rank.
+    """
+    columns = []
+    for scores_N in scores_N_H.unbind(1):
+        _, group_N, sizes_G = scores_N.unique(return_inverse=True, return_counts=True)
+        last_G = sizes_G.cumsum(0).double()
+        columns.append(((last_G - (sizes_G + 1) / 2) / max(1, len(scores_N) - 1))[group_N])
+    return torch.stack(columns, dim=1) @ (weights_H / weights_H.sum())

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from src.layers.consistent_dropout import start_passes
+from src.layers.stochastic import start_passes
 from src.models.network import Network
 from src.models.prediction import Source, mean_loss, predict
 from src.utils.errors import NonFiniteError

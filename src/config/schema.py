@@ -97,6 +97,12 @@ Covariance = Annotated[Literal["full", "tied", "diag", "shrinkage", "ledoit_wolf
 Precision = Annotated[Literal["float64", "float32"], BeforeValidator(_lower)]
 Bandwidth = Annotated[Literal["validation", "scott"], BeforeValidator(_lower)] | PositiveFloat
 NeighbourWeights = Annotated[Literal["uniform", "distance"], BeforeValidator(_lower)]
+StochasticBatch = Annotated[Literal["power", "softmax", "softrank"], BeforeValidator(_lower)]
+CoverRadius = Annotated[Literal["purity"], BeforeValidator(_lower)] | PositiveFloat
+Weights = Annotated[
+    dict[RegistryName, PositiveFloat],
+    Field(description="a mapping of heuristics to weights above 0, as {entropy: 0.5, precomputed: 0.5}"),
+]
 OptimizerType = Annotated[Literal["adam", "sgd"], BeforeValidator(_lower)]
 
 
@@ -122,6 +128,10 @@ class TrainingConfig(Section):
     heuristic: RegistryName = "precomputed"
     reduction: PixelReduction = "mean"
     shuffle_prop: UpToOne = 0.2
+    stochastic_batch: StochasticBatch | None = None
+    stochastic_coldness: PositiveFloat = 1.0
+    combination: Weights | None = None
+    probcover_delta: CoverRadius = "purity"
     max_pool_samples: PositiveOrMinusOne = -1
     save_scores: bool = False
     ndata_to_label: Natural | Naturals = 20
@@ -205,7 +215,10 @@ class ModelConfig(Section):
     kernel_sizes: Layers = (3, 3)
     dropout_probabilities: Probabilities = (0.25,)
     use_bias: bool = True
-    kl_div_weight: NonNegativeFloat = 1e-3
+    kl_div_weight: NonNegativeFloat = 1e-4
+    small_image_stem: bool = False
+    mixed_precision: bool = False
+    channels_last: bool = False
     pretrained: bool = False
     pretrained_model: Text | None = None
     use_torch_up: bool = False

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from src.active.heuristics import HEURISTICS
+from src.active.acquisition import ACQUISITIONS
 from src.active.loop import run_rounds
 from src.active.plan import make_plan
-from src.config import Config
+from src.config import Config, TrainingConfig
 from src.data import load_dataset
 from src.utils.console import RunConsole
+from src.utils.errors import UserError
 from src.utils.records import RunRecords
 
 MEMBERS = {
@@ -45,19 +46,31 @@ def run(config: Config, folder: Path, seed: int = 3) -> RunRecords:
     return records
 
 
+OPTIONS = {"combination": {"combination": {"entropy": 0.5, "certainty": 0.5}}}
+
+
 def allowed(heuristic: str, members: str) -> bool:
-    consumes = HEURISTICS.get(heuristic).consumes
-    return {
-        "members": members in ("mc_dropout", "ensemble"),
-        "surprise": members.startswith("hu"),
-    }.get(consumes, True)
+    training = TrainingConfig(heuristic=heuristic, **OPTIONS.get(heuristic, {}))
+    consumes = ACQUISITIONS.get(heuristic)(training).consumes
+    if not consumes.isdisjoint({"surprise", "density"}):
+        return members.startswith("hu")
+    if not consumes.isdisjoint({"members", "member_log_probs"}):
+        return members in ("mc_dropout", "ensemble")
+    return members != "ensemble" or "features" not in consumes
 
 
-@pytest.mark.parametrize(
-    ("heuristic", "members"), [(h, m) for h in HEURISTICS for m in MEMBERS if allowed(h, m)]
-)
+PAIRS = [(heuristic, members) for heuristic in ACQUISITIONS for members in MEMBERS]
+
+
+@pytest.mark.parametrize(("heuristic", "members"), [pair for pair in PAIRS if not allowed(*pair)])
+def test_every_other_pair_is_refused_before_data_is_touched(heuristic: str, members: str) -> None:
+    with pytest.raises(UserError, match=r"training\.heuristic"):
+        make_plan(config(heuristic, MEMBERS[members], **OPTIONS.get(heuristic, {})))
+
+
+@pytest.mark.parametrize(("heuristic", "members"), [pair for pair in PAIRS if allowed(*pair)])
 def test_every_allowed_pair_runs_its_rounds(heuristic: str, members: str, tmp_path: Path) -> None:
-    records = run(config(heuristic, MEMBERS[members]), tmp_path)
+    records = run(config(heuristic, MEMBERS[members], **OPTIONS.get(heuristic, {})), tmp_path)
     assert [row["labelled"] for row in records.rows] == [20, 35, 60]
     assert records.finished
     with np.load(tmp_path / "queries.npz") as queries:
@@ -113,3 +126,36 @@ def test_rows_measure_what_they_say(tmp_path: Path) -> None:
     )
     assert row["train"]["accuracy"] * 20 == pytest.approx(round(row["train"]["accuracy"] * 20))
     assert set(row["seconds"]) == {"build", "fit", "density", "evaluate"}
+
+
+def test_what_a_batch_aware_acquisition_keeps_are_the_scores_before_any_pick(tmp_path: Path) -> None:
+    run(config("batch_hu", MEMBERS["hu"], save_scores=True), tmp_path)
+    run(config("precomputed", MEMBERS["hu"], save_scores=True), tmp_path / "alone")
+    with np.load(tmp_path / "queries.npz") as batch, np.load(tmp_path / "alone" / "queries.npz") as alone:
+        np.testing.assert_array_equal(batch["pool_indices_0"], alone["pool_indices_0"])
+        np.testing.assert_allclose(batch["pool_scores_0"], alone["pool_scores_0"], rtol=1e-6)
+
+
+def test_only_a_part_of_the_pool_is_weighed_where_that_is_asked(tmp_path: Path) -> None:
+    run(config("coreset", MEMBERS["plain"], max_pool_samples=50, save_scores=True), tmp_path)
+    with np.load(tmp_path / "queries.npz") as queries:
+        assert len(queries["pool_scores_0"]) == 50
+        assert set(queries["indices_0"]) <= set(queries["pool_indices_0"])
+
+
+@pytest.mark.parametrize("kind", ["power", "softmax", "softrank"])
+def test_a_stochastic_batch_takes_the_place_of_shuffling(kind: str, tmp_path: Path) -> None:
+    keys = {"stochastic_batch": kind, "stochastic_coldness": 1e9, "save_scores": True}
+    run(config("entropy", MEMBERS["plain"], **keys, shuffle_prop=1.0), tmp_path)
+    with np.load(tmp_path / "queries.npz") as queries:
+        assert sorted(queries["scores_0"]) == sorted(queries["pool_scores_0"])[-15:]
+
+
+def test_a_combination_queries_the_highest_mixed_ranks(tmp_path: Path) -> None:
+    combined = {"combination": {"entropy": 0.3, "precomputed": 0.7}}
+    run(config("combination", MEMBERS["hu"], shuffle_prop=0, save_scores=True, **combined), tmp_path)
+    with np.load(tmp_path / "queries.npz") as queries:
+        scores = queries["pool_scores_0"]
+        assert scores.min() >= 0
+        assert scores.max() <= 1
+        assert sorted(queries["scores_0"]) == sorted(scores)[-15:]

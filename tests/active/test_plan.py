@@ -62,7 +62,42 @@ def test_the_thesis_budget_on_mnist_ends_at_48000_labels_in_15_rounds() -> None:
             "training.heuristic.*density head",
         ),
         (config(model={"ensemble": 3}), "training.heuristic.*one network"),
-        (config(training={"heuristic": "batchbald"}), "training.heuristic.*not in this version"),
+        (config(training={"heuristic": "batchbald"}), "training.heuristic.*disagreement"),
+        (
+            config(training={"heuristic": "batch_hu"}, model={"name": "MLP"}),
+            "training.heuristic.*density head",
+        ),
+        (
+            config(training={"heuristic": "batch_hu"}, model={"mir_configs": {"density_model": "kde"}}),
+            "training.heuristic.*gmm, knn.*'kde'",
+        ),
+        (
+            config(
+                training={"heuristic": "batch_hu"},
+                model={"mir_configs": {"density_model": "gmm", "covariance": "tied"}},
+            ),
+            "training.heuristic.*covariance to full",
+        ),
+        *(
+            (
+                config(training={"heuristic": name}, model={"name": "MLP", "ensemble": 2}),
+                "training.heuristic.*one network",
+            )
+            for name in ("coreset", "badge", "typiclust", "probcover")
+        ),
+        (training(heuristic="combination"), "training.combination.*needs heuristics"),
+        (training(heuristic="combination", combination={"coreset": 1.0}), "training.combination.*coreset"),
+        (training(heuristic="combination", combination={"entrpy": 1.0}), "did you mean 'entropy'"),
+        (training(heuristic="combination", combination={"entropy": 1.0, "bald": 1.0}), "disagreement"),
+        (
+            training(heuristic="margin", stochastic_batch="power"),
+            "training.stochastic_batch.*softmax or softrank",
+        ),
+        (training(heuristic="coreset", stochastic_batch="softmax"), "training.stochastic_batch.*as a whole"),
+        (
+            config(training={"heuristic": "bald"}, model={"name": "BNN"}),
+            "training.heuristic.*not for a BNN or BCNN",
+        ),
         (config(training={"heuristic": "entrpy"}), "did you mean 'entropy'"),
         (config(training={"initially_labelled": 1500}), "training.initially_labelled.*1500 exceeds"),
         (config(data={"dataset": "cityscapes"}), "active_learning_segmentation.py"),
@@ -76,7 +111,12 @@ def test_what_cannot_work_is_refused_before_data_is_touched(given: Config, telli
 
 
 @pytest.mark.parametrize(
-    "model", [{"name": "MLP", "ensemble": 2}, {"name": "MLP", "mc_dropout": True, "mc_iterations": 2}]
+    "model",
+    [
+        {"name": "MLP", "ensemble": 2},
+        {"name": "MLP", "mc_dropout": True, "mc_iterations": 2},
+        {"name": "BNN", "mc_iterations": 2},
+    ],
 )
 def test_members_satisfy_heuristics_of_disagreement(model: dict) -> None:
-    assert make_plan(config(training={"heuristic": "BALD"}, model=model)).heuristic.consumes == "members"
+    assert make_plan(config(training={"heuristic": "BALD"}, model=model)).acquisition.consumes == {"members"}

@@ -199,6 +199,8 @@ def values(annotation: Any) -> st.SearchStrategy[Any]:
     if origin is tuple:
         size = None if arguments[-1] is Ellipsis else len(arguments)
         return st.lists(values(arguments[0]), min_size=size or 1, max_size=size or 4)
+    if origin is dict:
+        return st.dictionaries(*map(values, arguments), max_size=3)
     texts = st.text(min_size=1) | st.sampled_from(["1e5", "no", "~", "010", " ", "2024-01-01"])
     return {bool: st.booleans(), int: st.integers(), NoneType: st.none(), str: texts}.get(
         annotation, st.floats(allow_nan=False, allow_infinity=False)

@@ -12,7 +12,9 @@ from src.config.wording import SECTIONS
 
 ROOT = Path(__file__).parents[2]
 FINAL_RUNS = ROOT / "experiment_configs" / "final_runs"
-MNIST = ["random", "softmax", "mcd", "de", "hu", "hu_greedy_l2", "knn"]
+METHODS = ["random", "softmax", "mcd", "de", "hu", "hu_greedy_l2", "knn"]
+# The network of each dataset's experiments, by itself and as the backbone of HU methods.
+NETWORKS = {"mnist": "mlp", "fashion_mnist": "mlp", "cifar10": "resnet18"}
 
 
 def keys(data: dict[str, object], section: str = "") -> set[str]:
@@ -40,10 +42,12 @@ def test_every_experiment_config_loads_under_its_file_name(path: Path) -> None:
     assert load_config(path).name == path.stem
 
 
-@pytest.mark.parametrize("method", MNIST)
-def test_mnist_methods_share_all_but_the_method(method: str) -> None:
-    config = load_config(FINAL_RUNS / f"mnist_{method}.yaml")
-    reference = load_config(FINAL_RUNS / "mnist_random.yaml")
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dataset", NETWORKS)
+def test_methods_share_all_but_the_method(dataset: str, method: str) -> None:
+    config = load_config(FINAL_RUNS / f"{dataset}_{method}.yaml")
+    reference = load_config(FINAL_RUNS / f"{dataset}_random.yaml")
+    assert config.data.dataset == dataset
     own: Any = {
         "name": True,
         "training": {"heuristic"},
@@ -52,15 +56,14 @@ def test_mnist_methods_share_all_but_the_method(method: str) -> None:
     assert config.model_dump(exclude=own) == reference.model_dump(exclude=own)
 
 
-def test_mnist_methods_are_the_published_ones() -> None:
+@pytest.mark.parametrize("dataset", NETWORKS)
+def test_methods_are_the_published_ones(dataset: str) -> None:
+    network = NETWORKS[dataset]
+
     def method(name: str) -> tuple[object, ...]:
-        config = load_config(FINAL_RUNS / f"mnist_{name}.yaml")
-        model = config.model
-        density = (
-            (model.mir_configs.density_model, model.mir_configs.greedy_search)
-            if model.name == "mir"
-            else None
-        )
+        config = load_config(FINAL_RUNS / f"{dataset}_{name}.yaml")
+        model, mir = config.model, config.model.mir_configs
+        density = (mir.backbone, mir.density_model, mir.greedy_search) if model.name == "mir" else None
         return (
             config.training.heuristic,
             model.name,
@@ -70,23 +73,38 @@ def test_mnist_methods_are_the_published_ones() -> None:
             density,
         )
 
-    assert {name: method(name) for name in MNIST} == {
-        "random": ("random", "mlp", 1, False, 1, None),
-        "softmax": ("entropy", "mlp", 1, False, 1, None),
-        "mcd": ("entropy", "mlp", 1, True, 10, None),
-        "de": ("entropy", "mlp", 3, False, 1, None),
-        "hu": ("precomputed", "mir", 1, False, 1, ("gmm", False)),
-        "hu_greedy_l2": ("precomputed", "mir", 1, False, 1, ("gmm", True)),
-        "knn": ("precomputed", "mir", 1, False, 1, ("knn", False)),
+    assert {name: method(name) for name in METHODS} == {
+        "random": ("random", network, 1, False, 1, None),
+        "softmax": ("entropy", network, 1, False, 1, None),
+        "mcd": ("entropy", network, 1, True, 10, None),
+        "de": ("entropy", network, 3, False, 1, None),
+        "hu": ("precomputed", "mir", 1, False, 1, (network, "gmm", False)),
+        "hu_greedy_l2": ("precomputed", "mir", 1, False, 1, (network, "gmm", True)),
+        "knn": ("precomputed", "mir", 1, False, 1, (network, "knn", False)),
     }
 
 
-def test_mnist_rounds_are_at_the_published_numbers_of_labels() -> None:
-    training = load_config(FINAL_RUNS / "mnist_random.yaml").training
+@pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
+def test_rounds_are_at_the_published_numbers_of_labels(dataset: str) -> None:
+    training = load_config(FINAL_RUNS / f"{dataset}_random.yaml").training
     assert isinstance(training.ndata_to_label, tuple)
     samples = list(accumulate(training.ndata_to_label, initial=training.initially_labelled))
     assert samples[:6] == [100, 200, 400, 600, 800, 1000]
     assert samples[6:] == [2000, 4000, 6000, 8000, 10000, 20000, 30000, 40000, 50000]
+
+
+def test_fashion_mnist_is_run_as_mnist_is() -> None:
+    mnist, fashion = (load_config(FINAL_RUNS / f"{name}_random.yaml") for name in ("mnist", "fashion_mnist"))
+    own: Any = {"name": True, "data": {"dataset"}}
+    assert fashion.model_dump(exclude=own) == mnist.model_dump(exclude=own)
+
+
+def test_cifar10_rounds_end_with_every_label() -> None:
+    config = load_config(FINAL_RUNS / "cifar10_random.yaml")
+    assert isinstance(config.training.ndata_to_label, tuple)
+    labels = config.training.initially_labelled + sum(config.training.ndata_to_label)
+    assert labels == 50_000 * (1 - config.data.val_size)
+    assert len(config.training.ndata_to_label) == config.training.iterations - 1
 
 
 # A config as users have them: every key of the schema, names in the case they write them in.

@@ -1,0 +1,211 @@
+"""Batch-aware acquisitions of a large pool, ours and others': CoreSet and BADGE against scikit-activeml, BatchBALD
+against batchbald_redux. Each picks the same number of inputs from the same features and log-probabilities.
+
+scikit-activeml (Kottke et al. 2021) is asked through the ``query`` of its strategies, batchbald_redux (Kirsch et al.
+2019) through ``get_batchbald_batch`` with as many sampled outcomes as ours takes. Ours runs first, so that the memory
+that its line tells is its own: the growth of the process's peak while it picked.
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.active.batch import BATCH_HEURISTICS
+from src.active.batch.batchbald import LEAST_OUTCOMES, OUTCOMES_PER_LABEL
+from src.utils.errors import UserError
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+LABELLED, FEATURES, MEMBERS, CLASSES = 100, 128, 20, 10
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A made-up pool: features around one corner a class behind a ReLU, and members that are linear heads on them."""
+
+    features_N_D: Tensor
+    labelled_L_D: Tensor
+    heads_K_D_C: Tensor
+
+    @classmethod
+    def draw(cls, pool: int, seed: int = 0) -> "Evidence":
+        """That of ``pool`` inputs, in float32."""
+        generator = torch.Generator().manual_seed(seed)
+        corners_C_D = torch.randn(CLASSES, FEATURES, generator=generator)
+        labels_P = torch.randint(CLASSES, (LABELLED + pool,), generator=generator)
+        noise_P_D = torch.randn(LABELLED + pool, FEATURES, generator=generator)
+        features_P_D = (corners_C_D[labels_P] + noise_P_D).relu()
+        heads_K_D_C = corners_C_D.T + torch.randn(MEMBERS, FEATURES, CLASSES, generator=generator)
+        return cls(features_P_D[LABELLED:], features_P_D[:LABELLED], 0.1 * heads_K_D_C)
+
+    def log_probs_N_K_C(self) -> Tensor:
+        """Of the pool, under every member."""
+        return torch.stack([(self.features_N_D @ head).log_softmax(1) for head in self.heads_K_D_C], dim=1)
+
+
+@dataclass(frozen=True)
+class Method:
+    """An acquisition with the peer that it is held against."""
+
+    name: str
+    peer: str
+    package: str
+    run_peer: Callable[[Evidence, int], list[int]]
+
+
+def ours(name: str, evidence: Evidence, count: int) -> list[int]:
+    """The positions that our method picks."""
+    entry = BATCH_HEURISTICS.get(name)
+    every: dict[str, Callable[[], object]] = {
+        "features": lambda: evidence.features_N_D,
+        "labelled_features": lambda: evidence.labelled_L_D,
+        "plain_log_probs": lambda: (evidence.features_N_D @ evidence.heads_K_D_C[0]).log_softmax(1),
+        "member_log_probs": evidence.log_probs_N_K_C,
+    }
+    given = [every[kind]() for kind in entry.consumes]
+    batch = entry.select(*given, count=count, generator=torch.Generator().manual_seed(0))
+    return batch.positions_Q.tolist()
+
+
+def peer_coreset(evidence: Evidence, count: int) -> list[int]:
+    """scikit-activeml's k-center greedy; positions in the pool, after which its labelled inputs come."""
+    from skactiveml.pool import CoreSet
+
+    features, labels = _for_scikit(evidence)
+    return list(CoreSet(random_state=0).query(features, labels, batch_size=count))
+
+
+def peer_badge(evidence: Evidence, count: int) -> list[int]:
+    """scikit-activeml's BADGE, of a classifier that is the first member."""
+    from skactiveml.base import SkactivemlClassifier
+    from skactiveml.pool import Badge
+
+    head_D_C = evidence.heads_K_D_C[0].numpy()
+
+    class Head(SkactivemlClassifier):
+        """A fitted linear head."""
+
+        def __init__(self, classes: list[int]) -> None:
+            super().__init__(classes=classes)
+
+        def fit(self, X: np.ndarray, y: np.ndarray, sample_weight: object = None) -> "Head":
+            """Nothing is left to fit."""
+            return self
+
+        def predict_proba(self, X: np.ndarray) -> np.ndarray:
+            """probs_N_C."""
+            return torch.from_numpy(X.astype(np.float32) @ head_D_C).softmax(1).numpy()
+
+    features, labels = _for_scikit(evidence)
+    head = Head(list(range(CLASSES)))
+    return list(Badge(random_state=0).query(features, labels, clf=head, fit_clf=False, batch_size=count))
+
+
+def peer_batchbald(evidence: Evidence, count: int) -> list[int]:
+    """batchbald_redux's greedy BatchBALD, in its own float64 for scores and float32 for probabilities."""
+    from batchbald_redux.batchbald import get_batchbald_batch
+
+    outcomes = max(LEAST_OUTCOMES, OUTCOMES_PER_LABEL * count)
+    with contextlib.redirect_stderr(io.StringIO()):  # progress bars
+        return list(get_batchbald_batch(evidence.log_probs_N_K_C(), count, outcomes).indices)
+
+
+METHODS = (
+    Method("coreset", "scikit-activeml", "skactiveml", peer_coreset),
+    Method("badge", "scikit-activeml", "skactiveml", peer_badge),
+    Method("batchbald", "batchbald-redux", "batchbald_redux", peer_batchbald),
+)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Time each method and its peer once, print a line each and, last, the smallest ratio's line.
+
+    Raises UserError where a peer cannot be imported.
+    """
+    options = _parse(arguments)
+    methods = [method for method in METHODS if method.name in options.methods]
+    for method in methods:
+        _refuse_without(method)
+    evidence = Evidence.draw(options.pool)
+    print(
+        f"{options.count} of {options.pool:,} inputs: {CLASSES} classes, {FEATURES} features, {MEMBERS} members\n"
+        f"{CORES} CPU cores, {torch.get_num_threads()} threads, {platform.machine()}, Python "
+        f"{platform.python_version()}, torch {torch.__version__}\n\n"
+        f"{'':<12}{'ours':>10}{'memory':>12}{'peer':>12}{'ratio':>9}",
+        flush=True,
+    )
+    warm_up = Evidence.draw(500, seed=1)
+    own = []
+    for method in methods:
+        ours(method.name, warm_up, 10)
+        before = _peak_mib()
+        seconds, picked = _timed(partial(ours, method.name, evidence, options.count))
+        own.append((method, seconds, _peak_mib() - before, picked))
+    lines = []
+    for method, seconds, mib, picked in own:
+        peer_seconds, peer_picked = _timed(partial(method.run_peer, evidence, options.count))
+        shared = len(set(picked) & set(peer_picked))
+        print(
+            f"{method.name:<12}{seconds:>8.2f} s{mib:>8.0f} MiB{peer_seconds:>10.2f} s{peer_seconds / seconds:>9.1f}"
+            f"   {method.peer} {version(method.peer)}, {shared} of {len(picked)} picks shared",
+            flush=True,
+        )
+        lines.append((peer_seconds / seconds, method, seconds, peer_seconds))
+    ratio, method, seconds, peer_seconds = min(lines, key=lambda line: line[0])
+    print(
+        f"\nacquisitions: ours {seconds:.2f} s, {method.peer} {peer_seconds:.2f} s, ratio {ratio:.1f} "
+        f"({method.name}, the smallest)"
+    )
+
+
+def _for_scikit(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
+    """features_P_D and labels_P, NaN for the pool; the pool comes first."""
+    features = torch.cat([evidence.features_N_D, evidence.labelled_L_D]).numpy()
+    labels = np.full(len(features), np.nan)
+    labels[len(evidence.features_N_D) :] = np.arange(LABELLED) % CLASSES
+    return features, labels
+
+
+def _timed(work: Callable[[], list[int]]) -> tuple[float, list[int]]:
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+def _peak_mib() -> float:
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def _refuse_without(method: Method) -> None:
+    try:
+        __import__(method.package)
+    except ImportError as error:
+        raise UserError(
+            f"{method.name} is held against {method.peer}, which cannot be imported here ({error}); "
+            "python -m pip install --no-deps -r benchmarks/requirements.txt"
+        ) from None
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks acquisitions", allow_abbrev=False)
+    names = [method.name for method in METHODS]
+    parser.add_argument("--methods", nargs="+", choices=names, default=names, help="which (all)")
+    parser.add_argument("--pool", type=int, default=50_000, help="inputs to pick from (%(default)s)")
+    parser.add_argument("--count", type=int, default=100, help="inputs to pick (%(default)s)")
+    options = parser.parse_args(arguments)
+    if not 1 <= options.count <= options.pool:
+        parser.error(f"--count {options.count}: at least 1 and no more than --pool {options.pool}")
+    return options

@@ -1,0 +1,136 @@
+"""What ``training.heuristic`` names: from a pool to a query, in two steps. To observe is to look at as much of the pool
+as the acquisition consumes, to choose is to pick a batch by what was seen."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+
+from src.active.batch import BATCH_HEURISTICS, Batch, BatchHeuristic
+from src.active.heuristics import HEURISTICS, Heuristic
+from src.active.scoring import PoolView, collect, score_pool
+from src.active.selection import PERTURBATIONS, mix, perturb, rank, select
+from src.config import TrainingConfig
+from src.utils.registry import Registry
+from src.utils.seeding import RoundSeeds
+
+
+class Acquisition(Protocol):
+    """A way to choose what to label."""
+
+    @property
+    def consumes(self) -> frozenset[str]:
+        """What has to be there: ``Consumes`` of the heuristics and ``Evidence`` of the batch-aware ones."""
+        ...
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The only density heads that it knows; empty where that does not matter."""
+        ...
+
+    @property
+    def perturbations(self) -> tuple[str, ...]:
+        """What ``training.stochastic_batch`` may be."""
+        ...
+
+    def observe(self, view: PoolView) -> tuple[Any, ...]:
+        """What ``choose`` goes by; NonFiniteError where that is NaN or infinite."""
+        ...
+
+    def choose(self, evidence: tuple[Any, ...], count: int, seeds: RoundSeeds) -> Batch:
+        """``count`` distinct inputs of the pool (all, where there are fewer), in query order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The highest scores first: of one heuristic, or of the mixed ranks of several, with their weights.
+
+    Chance has its part by ``shuffle_prop``, or in its place by ``stochastic_batch``. The scores that are kept are those
+    before chance had its part. Each of several heuristics runs the pool through the model for itself.
+    """
+
+    parts: tuple[tuple[Heuristic, float], ...]
+    training: TrainingConfig
+
+    @property
+    def consumes(self) -> frozenset[str]:
+        return frozenset(heuristic.consumes for heuristic, _ in self.parts)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def perturbations(self) -> tuple[str, ...]:
+        # Mixed ranks are never negative.
+        non_negative = len(self.parts) > 1 or all(heuristic.non_negative for heuristic, _ in self.parts)
+        return tuple(kind for kind in PERTURBATIONS if kind != "power" or non_negative)
+
+    def observe(self, view: PoolView) -> tuple[Any, ...]:
+        of_view = (view.model, view.density, view.source, view.candidates_N, view.mc_passes, view.seeds)
+        return tuple(score_pool(heuristic, *of_view) for heuristic, _ in self.parts)
+
+    def choose(self, evidence: tuple[Any, ...], count: int, seeds: RoundSeeds) -> Batch:
+        scores_N, training = evidence[0], self.training
+        if len(self.parts) > 1:
+            weights_H = torch.tensor([weight for _, weight in self.parts], dtype=torch.float64)
+            scores_N = mix(torch.stack([scores.double() for scores in evidence], dim=1), weights_H)
+        if training.stochastic_batch is not None:
+            generator = seeds.generator("stochastic batch")
+            perturbed_N = perturb(
+                scores_N, training.stochastic_batch, training.stochastic_coldness, generator
+            )
+            chosen_Q = rank(perturbed_N)[:count]
+        else:
+            chosen_Q = select(scores_N, count, training.shuffle_prop, seeds.generator("shuffle"))
+        return Batch(chosen_Q, scores_N[chosen_Q], scores_N)
+
+
+@dataclass(frozen=True)
+class BatchAware:
+    """A method that weighs the batch as a whole. Beyond the batch it ranks nothing, so that no ranks are shuffled."""
+
+    heuristic: BatchHeuristic
+    training: TrainingConfig
+
+    @property
+    def consumes(self) -> frozenset[str]:
+        return frozenset(self.heuristic.consumes)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        return self.heuristic.heads
+
+    @property
+    def perturbations(self) -> tuple[str, ...]:
+        return ()
+
+    def observe(self, view: PoolView) -> tuple[Any, ...]:
+        return tuple(collect(evidence, view) for evidence in self.heuristic.consumes)
+
+    @torch.no_grad()
+    def choose(self, evidence: tuple[Any, ...], count: int, seeds: RoundSeeds) -> Batch:
+        options = {key: getattr(self.training, key) for key in self.heuristic.options}
+        return self.heuristic.select(*evidence, count=count, generator=seeds.generator("batch"), **options)
+
+
+ACQUISITIONS: Registry[Callable[[TrainingConfig], Acquisition]] = Registry("heuristic")
+
+
+def _ranked(heuristic: Heuristic, training: TrainingConfig) -> Acquisition:
+    return Ranked(((heuristic, 1.0),), training)
+
+
+@ACQUISITIONS.register("combination")
+def _combination(training: TrainingConfig) -> Acquisition:
+    weights = training.combination or {}
+    return Ranked(tuple((HEURISTICS.get(name), weight) for name, weight in weights.items()), training)
+
+
+for _name in HEURISTICS:
+    ACQUISITIONS.register(_name)(partial(_ranked, HEURISTICS.get(_name)))
+for _name in BATCH_HEURISTICS:
+    ACQUISITIONS.register(_name)(partial(BatchAware, BATCH_HEURISTICS.get(_name)))

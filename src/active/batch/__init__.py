@@ -1,0 +1,17 @@
+"""Acquisitions that weigh a batch as a whole; one file a method. ``BATCH_HEURISTICS`` names them."""
+
+from src.active.batch import badge, batch_hu, batchbald, coreset, probcover, typiclust
+from src.active.batch.base import BATCH_HEURISTICS, Batch, BatchHeuristic, Evidence
+
+__all__ = [
+    "BATCH_HEURISTICS",
+    "Batch",
+    "BatchHeuristic",
+    "Evidence",
+    "badge",
+    "batch_hu",
+    "batchbald",
+    "coreset",
+    "probcover",
+    "typiclust",
+]

@@ -1,0 +1,41 @@
+"""CoreSet: cover the pool with the labelled set. Distances are between hidden features."""
+
+import torch
+from torch import Tensor
+
+from src.active.batch.base import Batch, Picks, batch_heuristic
+from src.active.batch.geometry import Points
+
+FIRST_BLOCK = 64
+"""Inputs measured again at once; more and more of them where those do not settle which is the farthest."""
+
+
+@batch_heuristic("coreset", consumes=("features", "labelled_features"))
+def coreset(
+    features_N_D: Tensor, labelled_features_L_D: Tensor, count: int, generator: torch.Generator
+) -> Batch:
+    """Each pick is the input farthest from everything labelled or picked: k-center greedy (Sener & Savarese 2018,
+    "Active Learning for Convolutional Neural Networks: A Core-Set Approach", algorithm 1).
+
+    Scores are Euclidean distances to the nearest labelled or picked input. Nothing is drawn. A distance to the nearest
+    only falls as the batch grows, so that an old one bounds it: only inputs whose bound reaches the farthest are
+    measured again. At worst a pick costs N·D for each earlier pick that was not accounted for yet.
+    """
+    pool = Points.of(features_N_D)
+    bounds_N = pool.nearest_squares(labelled_features_L_D)
+    known_N = torch.zeros(
+        len(bounds_N), dtype=torch.int64, device=bounds_N.device
+    )  # picks that a bound accounts for
+    picks = Picks(bounds_N.sqrt(), count)
+    while picks.wanting:
+        made, block = len(picks.positions), FIRST_BLOCK
+        while known_N[pick := picks.highest(bounds_N)] < made:
+            rows_B = bounds_N.where(picks.open_N, -1).topk(min(block, len(bounds_N))).indices
+            since_P_D = pool.features_N_D[picks.positions[int(known_N[rows_B].min()) :]]
+            bounds_N[rows_B] = torch.minimum(
+                bounds_N[rows_B], pool.squares_between(rows_B, since_P_D).amin(dim=1)
+            )
+            known_N[rows_B] = made
+            block *= 4
+        picks.add(pick, bounds_N[pick].sqrt().item())
+    return picks.batch()

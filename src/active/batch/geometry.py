@@ -1,0 +1,93 @@
+"""Squared Euclidean distances within a pool, blocked, and two things made of them: k-means++ draws and k-means. Which
+of them means something for labelling is the methods' business."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from src.models.density.memory import rows_in_cache
+
+LLOYD_ROUNDS = 100
+"""k-means stops there at the latest; it moves little after a few dozen rounds."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """A pool's features_N_D about their mean, where products lose the fewest digits, and their squared lengths."""
+
+    centre_D: Tensor
+    features_N_D: Tensor
+    squares_N: Tensor
+
+    @classmethod
+    def of(cls, features_N_D: Tensor) -> "Points":
+        """Those of at least one input."""
+        centre_D = features_N_D.mean(dim=0)
+        centred_N_D = features_N_D - centre_D
+        return cls(centre_D, centred_N_D, centred_N_D.square().sum(dim=1))
+
+    def squares_to(self, point_D: Tensor) -> Tensor:
+        """squares_N: squared distances to one point in these coordinates."""
+        return (
+            torch.addmv(self.squares_N, self.features_N_D, point_D, alpha=-2)
+            .add_(point_D.square().sum())
+            .clamp_(min=0)
+        )
+
+    def squares_between(self, rows_B: Tensor, points_M_D: Tensor) -> Tensor:
+        """squares_B_M: squared distances of some rows to points in these coordinates."""
+        squares_M = points_M_D.square().sum(dim=1)
+        products_B_M = torch.addmm(squares_M, self.features_N_D[rows_B], points_M_D.T, alpha=-2)
+        return products_B_M.add_(self.squares_N[rows_B, None]).clamp_(min=0)
+
+    def blocks(self, points: int, rows: int | None = None) -> tuple[Tensor, ...]:
+        """0 … ``rows`` − 1 (all of the pool without) in blocks whose distances to so many points fit the budget."""
+        device, size = self.squares_N.device, self.squares_N.element_size()
+        rows = len(self.squares_N) if rows is None else rows
+        return torch.arange(rows, device=device).split(rows_in_cache(2 * size * points, device))
+
+    def nearest_squares(self, outside_M_D: Tensor) -> Tensor:
+        """squares_N to the nearest of M ≥ 1 points that are not of this pool."""
+        points_M_D = outside_M_D.to(self.features_N_D) - self.centre_D
+        blocks = self.blocks(len(points_M_D))
+        return torch.cat([self.squares_between(rows_B, points_M_D).amin(dim=1) for rows_B in blocks])
+
+
+def draw_in_proportion(weights_N: Tensor, generator: torch.Generator) -> int:
+    """A position, each with a probability in proportion to its weight; some weight has to be positive.
+
+    One uniform number is looked up in the running sum, both on the CPU: CUDA has no deterministic sum of that kind.
+    """
+    weights_N = weights_N.cpu()
+    running_N = weights_N.double().cumsum(dim=0)
+    target = torch.rand((), dtype=torch.float64, generator=generator).item() * running_N[-1]
+    position = int(torch.searchsorted(running_N, target, right=True))
+    # Rounding may carry the target to the very end, beyond the last positive weight.
+    return min(position, int(weights_N.nonzero()[-1]))
+
+
+def k_means(points: Points, count: int, generator: torch.Generator) -> Tensor:
+    """cluster_N of Lloyd's algorithm from k-means++ seeds (Arthur & Vassilvitskii 2007), numbered from 0; a cluster
+    that runs empty stays empty."""
+    count = min(count, len(points.squares_N))
+    first = int(torch.randint(len(points.squares_N), (), generator=generator))
+    seeds, nearest_N = [first], points.squares_to(points.features_N_D[first])
+    while len(seeds) < count and bool((nearest_N > 0).any()):
+        seeds.append(draw_in_proportion(nearest_N, generator))
+        nearest_N = torch.minimum(nearest_N, points.squares_to(points.features_N_D[seeds[-1]]))
+    centres_M_D = points.features_N_D[seeds]
+    cluster_N = _nearest_centre(points, centres_M_D)
+    for _ in range(LLOYD_ROUNDS):
+        sums_M_D = torch.zeros_like(centres_M_D).index_add_(0, cluster_N, points.features_N_D)
+        sizes_M_1 = cluster_N.bincount(minlength=len(seeds))[:, None]
+        centres_M_D = torch.where(sizes_M_1 > 0, sums_M_D / sizes_M_1.clamp(min=1), centres_M_D)
+        before_N, cluster_N = cluster_N, _nearest_centre(points, centres_M_D)
+        if torch.equal(before_N, cluster_N):
+            break
+    return cluster_N
+
+
+def _nearest_centre(points: Points, centres_M_D: Tensor) -> Tensor:
+    blocks = points.blocks(len(centres_M_D))
+    return torch.cat([points.squares_between(rows_B, centres_M_D).argmin(dim=1) for rows_B in blocks])

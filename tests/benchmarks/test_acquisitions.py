@@ -1,0 +1,43 @@
+"""Both contestants of the acquisitions benchmark see the same pool. Nothing is timed."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.distance import cdist
+
+from benchmarks import acquisitions
+from benchmarks.__main__ import main
+from benchmarks.acquisitions import CLASSES, LABELLED, MEMBERS, Evidence
+
+
+def test_the_made_up_pool_has_members_that_disagree_somewhere() -> None:
+    probs_N_K_C = Evidence.draw(300).log_probs_N_K_C().exp()
+    assert probs_N_K_C.shape == (300, MEMBERS, CLASSES)
+    torch.testing.assert_close(probs_N_K_C.sum(2), torch.ones(300, MEMBERS))
+    assert 0.01 < probs_N_K_C.var(1).sum(1).mean() < 0.9
+
+
+@pytest.mark.parametrize("method", [method.name for method in acquisitions.METHODS])
+def test_ours_picks_as_many_as_are_asked_for(method: str) -> None:
+    assert len(set(acquisitions.ours(method, Evidence.draw(300), 12))) == 12
+
+
+def test_what_scikit_is_given_is_the_pool_and_the_labelled_inputs() -> None:
+    evidence = Evidence.draw(300)
+    features, labels = acquisitions._for_scikit(evidence)
+    np.testing.assert_array_equal(features[np.isnan(labels)], evidence.features_N_D)
+    np.testing.assert_array_equal(features[~np.isnan(labels)], evidence.labelled_L_D)
+    assert (~np.isnan(labels)).sum() == LABELLED
+    farthest = cdist(evidence.features_N_D, evidence.labelled_L_D).min(1).argmax()
+    assert acquisitions.ours("coreset", evidence, 1) == [farthest]
+
+
+@pytest.mark.parametrize(("package", "method"), [("skactiveml", "badge"), ("batchbald_redux", "batchbald")])
+def test_without_a_peer_it_says_how_to_get_it(
+    package: str, method: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(["acquisitions", "--methods", method]) == 2
+    assert "pip install --no-deps -r benchmarks/requirements.txt" in capsys.readouterr().err
