@@ -70,6 +70,7 @@ def ours(name: str, evidence: Evidence, count: int) -> list[int]:
     entry = BATCH_HEURISTICS.get(name)
     every: dict[str, Callable[[], object]] = {
         "features": lambda: evidence.features_N_D,
+        "last_inputs": lambda: evidence.features_N_D,
         "labelled_features": lambda: evidence.labelled_L_D,
         "plain_log_probs": lambda: (evidence.features_N_D @ evidence.heads_K_D_C[0]).log_softmax(1),
         "member_log_probs": evidence.log_probs_N_K_C,

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from src.active.pool import Pool
 from src.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainingConfig
 from src.data import DataBundle, Split, load_dataset
 from src.models.build import build_model
+from src.models.density import neighbours
 from src.models.density.neighbours import NeighbourIndex
 from src.models.prediction import feature_batches
 from src.models.training import fit
@@ -62,6 +64,12 @@ class Case:
 def ours(case: Case) -> Ask:
     index = NeighbourIndex(case.bank_M_D, "euclidean", NEIGHBOURS)
     return lambda features_N_D: index(features_N_D)[0].numpy()
+
+
+def ours_without_bfloat16(case: Case) -> Ask:
+    """Ours as on a processor that multiplies bfloat16 no faster than float32."""
+    with mock.patch.object(neighbours, "bfloat16_pays", return_value=False):
+        return ours(case)
 
 
 def with_faiss(case: Case) -> Ask:
@@ -98,6 +106,7 @@ def with_sklearn(algorithm: str) -> Callable[[Case], Ask]:
 CONTESTANTS: dict[str, tuple[Callable[[Case], Ask], int, int]] = {
     "ours": (ours, 2, POOL),
     "FAISS": (with_faiss, 2, POOL),
+    "ours, f32": (ours_without_bfloat16, 2, POOL),
     "torch": (with_torch, 1, 5_000),
     "brute": (with_sklearn("brute"), 1, 5_000),
     "ball tree": (with_sklearn("ball_tree"), 1, 200),

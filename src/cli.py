@@ -166,7 +166,7 @@ def describe(config: Config, plan: Plan, device: torch.device) -> str:
             f"{plan.train_size} to train on, {plan.val_size} for validation, {info.test_size} for testing",
             f"             {availability(config)}",
             f"  model      {model.name}, {plan.parameters:,} parameters{members}{density}",
-            f"  query      {training.heuristic}, shuffle_prop {training.shuffle_prop:g}",
+            f"  query      {', '.join(filter(None, (training.heuristic, plan.acquisition.chance)))}",
             f"  rounds     {len(plan.labels)}, labels {', '.join(map(str, plan.labels))}",
             f"  runs       {config.runs}, seeds {', '.join(map(str, config.random_state[: config.runs]))}",
             f"  memory     about {memory / 2**20:.0f} MiB for images and weights, beside torch itself",

@@ -42,6 +42,21 @@ METHODS = {
         "training.heuristic=precomputed",
         "model={name: MIR, hidden_layers: [16, 16], mir_configs: {density_model: knn, max_samples: 3}}",
     ),
+    "batch_hu": (
+        "training.heuristic=batch_hu",
+        "model={name: MIR, hidden_layers: [16, 16], mir_configs: {density_model: gmm}}",
+    ),
+    "badge_on_augmented_images": (
+        "training.heuristic=badge",
+        "data.augmentation=true",
+        "model={name: CNN, hidden_layers: [4], kernel_sizes: [3]}",
+    ),
+    "weight_samples_batchbald": ("training.heuristic=batchbald", "model={name: BNN, mc_iterations: 4}"),
+    "power_of_mixed_ranks": (
+        "training.heuristic=combination",
+        "training.combination={entropy: 1.0, random: 0.5}",
+        "training.stochastic_batch=power",
+    ),
 }
 
 
@@ -477,3 +492,18 @@ def test_fewer_runs_keep_the_others_columns(digits_config: Path, tmp_path: Path)
     before = table.read_bytes()
     assert run_cli(*command(digits_config, outputs, "runs=1", "random_state=[3, 4]")).status == 0
     assert table.read_bytes() == before
+
+
+def test_an_experiment_from_before_a_key_existed_goes_on_with_its_default(
+    digits_config: Path, tmp_path: Path
+) -> None:
+    greedy = METHODS["hu_greedy"]
+    assert run_cli(*command(digits_config, tmp_path, *greedy)).status == 0
+    resolved = tmp_path / "quick" / "config.yaml"
+    kept = [line for line in resolved.read_text().splitlines() if "covariance" not in line]
+    assert len(kept) == len(resolved.read_text().splitlines()) - 1
+    resolved.write_text("\n".join(kept))
+    assert run_cli(*command(digits_config, tmp_path, *greedy)).status == 0
+    status, _, err = run_cli(*command(digits_config, tmp_path, *greedy, "model.mir_configs.covariance=tied"))
+    assert status == 2
+    assert "covariance" in err

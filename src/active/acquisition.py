@@ -35,6 +35,11 @@ class Acquisition(Protocol):
         """What ``training.stochastic_batch`` may be."""
         ...
 
+    @property
+    def chance(self) -> str:
+        """How chance has its part, in the words of the config; empty where it has none that the config rules."""
+        ...
+
     def observe(self, view: PoolView) -> tuple[Any, ...]:
         """What ``choose`` goes by; NonFiniteError where that is NaN or infinite."""
         ...
@@ -68,6 +73,12 @@ class Ranked:
         # Mixed ranks are never negative.
         non_negative = len(self.parts) > 1 or all(heuristic.non_negative for heuristic, _ in self.parts)
         return tuple(kind for kind in PERTURBATIONS if kind != "power" or non_negative)
+
+    @property
+    def chance(self) -> str:
+        if self.training.stochastic_batch is not None:
+            return f"stochastic_batch {self.training.stochastic_batch}"
+        return f"shuffle_prop {self.training.shuffle_prop:g}"
 
     def observe(self, view: PoolView) -> tuple[Any, ...]:
         of_view = (view.model, view.density, view.source, view.candidates_N, view.mc_passes, view.seeds)
@@ -107,6 +118,10 @@ class BatchAware:
     @property
     def perturbations(self) -> tuple[str, ...]:
         return ()
+
+    @property
+    def chance(self) -> str:
+        return ""
 
     def observe(self, view: PoolView) -> tuple[Any, ...]:
         return tuple(collect(evidence, view) for evidence in self.heuristic.consumes)

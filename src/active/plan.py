@@ -9,6 +9,7 @@ from src.config import Config
 from src.data import DatasetInfo, dataset_info, task_of
 from src.models.bayesian import BAYESIAN
 from src.models.build import check_model
+from src.models.density import DENSITY_HEADS
 from src.utils.errors import UserError
 
 ENTRY_SCRIPTS = {
@@ -56,7 +57,7 @@ def make_plan(config: Config, task: str | None = None) -> Plan:
         )
     few = config.training.initially_balanced and config.training.initially_labelled <= info.nb_classes
     density = config.model.mir_configs.density_model
-    if few and config.model.name == "mir" and density in ("gmm", "gmm_seg"):
+    if few and config.model.name == "mir" and DENSITY_HEADS.get(density).samples_per_class > 1:
         raise config.error(
             "training.initially_labelled",
             f"{config.training.initially_labelled} balanced labels give no class of {info.nb_classes} the two that a "
@@ -105,7 +106,7 @@ def check_heuristic(config: Config) -> Acquisition:
             f"'{name}' scores by a density head, and model.name '{model.name}' has none; "
             "use model.name MIR or another heuristic",
         )
-    one_network = {"surprise", "density", "features", "labelled_features", "plain_log_probs"}
+    one_network = {"surprise", "density", "features", "labelled_features", "last_inputs", "plain_log_probs"}
     if model.ensemble > 1 and not consumes.isdisjoint(one_network):
         raise config.error(key, f"'{name}' reads one network's features; set model.ensemble to 1")
     if (

@@ -103,6 +103,10 @@ def collect(evidence: Evidence, view: PoolView) -> object:
     if evidence in ("features", "labelled_features"):
         indices = view.candidates_N if evidence == "features" else view.labelled_L
         return _gather(feature_batches(model, source, indices), len(indices))
+    if evidence == "last_inputs":
+        parts = feature_batches(model, source, view.candidates_N)
+        last_inputs = ((indices, model.last_inputs(features[None])[0]) for indices, features in parts)
+        return _gather(last_inputs, len(view.candidates_N))
     set_prediction_mode(model, view.mc_passes if evidence == "member_log_probs" else 1, view.seeds)
     log_probs = (
         (indices_B, member_log_probs(model, inputs_1_B_S))

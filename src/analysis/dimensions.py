@@ -85,11 +85,14 @@ def _draw_discrepancy(axes: Axes, searches: Sequence[DimensionSearch], colors: S
         axes.plot(search.dimensions, search.discrepancy, color=color, linewidth=1.2)
         axes.plot(search.chosen, minimum, "o", color=color, markeredgecolor="black", zorder=3)
     axes.plot([], [], "o", color="white", markeredgecolor="black", label="chosen k")
-    # m(k) spans many decades where Gaussians degenerate, and may be negative. Rounds are compared at their
+    # m(k) spans many decades where Gaussians degenerate. Where it may be negative, rounds are compared at their
     # minima, so up to the size of those the axis stays linear.
     threshold = float(np.median(np.abs(minima))) or 1.0
     if max(np.abs(search.discrepancy).max() for search in searches) > 100 * threshold:
-        axes.set_yscale("symlog", linthresh=threshold)
+        if min(minima) > 0:
+            axes.set_yscale("log")
+        else:
+            axes.set_yscale("symlog", linthresh=threshold)
     axes.set_ylabel("discrepancy m(k) (from nats per dimension)")
     _count_axis(axes, "dimensions k", [k for search in searches for k in search.dimensions])
     axes.legend()

@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 from abc import abstractmethod
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
@@ -76,6 +77,7 @@ class PublishedDataset(Dataset):
         print(f"{self.info.name} is absent: {self._missing()}; downloading it", file=sys.stderr, flush=True)
         layout = self.layouts()[-1]
         destination = self.places(layout)[0]
+        made = [folder for folder in (destination, *destination.parents) if not folder.exists()]
         try:
             destination.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".download-", dir=destination) as beside:
@@ -85,6 +87,9 @@ class PublishedDataset(Dataset):
                     if name not in here:
                         os.replace(path, destination / path.name)
         except (OSError, RuntimeError, HTTPException) as error:
+            with suppress(OSError):  # a mistyped path leaves no folders behind
+                for folder in made:
+                    folder.rmdir()
             raise self._absent(f"downloading failed ({' '.join(str(error).split())})") from None
 
     def _missing(self) -> str:

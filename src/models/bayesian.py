@@ -29,6 +29,9 @@ class BayesianNetwork(Network):
     def classify(self, features_M_N_D: Tensor) -> Tensor:
         return self.network.classify(features_M_N_D)
 
+    def last_inputs(self, features_M_N_D: Tensor) -> Tensor:
+        return self.network.last_inputs(features_M_N_D)
+
     def loss(self, inputs_M_N_S: Tensor, labels_M_N: Tensor, epoch: int | None = None) -> Tensor:
         data_loss_M = self.network.loss(inputs_M_N_S, labels_M_N, epoch)
         return data_loss_M + self.kl_div_weight * kl_to_prior(self.network)

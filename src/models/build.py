@@ -1,12 +1,11 @@
 """From a config to networks of all members and to density heads, checked before there is data.
 What one network is made of is in ``architectures.py``."""
 
-import re
 from collections.abc import Sequence
 
 import torch
 
-from src.config import Config, MirConfig
+from src.config import Config
 from src.layers.convolution import use_channels_last
 from src.layers.stacked import stack_members
 from src.layers.stochastic import stochastic_layers
@@ -109,7 +108,4 @@ def _check_density(config: Config, feature_dims: int) -> None:
     try:
         build_density(config, RoundSeeds(0, 0))
     except UserError as error:
-        # A head's message names the key that it is about; the choice of the head is to blame where it names none.
-        named = [word for word in re.findall(r"\w+", str(error)) if word in MirConfig.model_fields]
-        key = named[0] if named else "density_model"
-        raise config.error(f"model.mir_configs.{key}", str(error)) from None
+        raise config.error(f"model.mir_configs.{error.key or 'density_model'}", str(error)) from None

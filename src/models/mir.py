@@ -35,6 +35,9 @@ class MIR(Network):
     def classify(self, features_M_N_D: Tensor) -> Tensor:
         return self.backbone.classify(features_M_N_D)
 
+    def last_inputs(self, features_M_N_D: Tensor) -> Tensor:
+        return self.backbone.last_inputs(features_M_N_D)
+
     def loss(self, inputs_M_N_S: Tensor, labels_M_N: Tensor, epoch: int | None = None) -> Tensor:
         features_M_N_D = self.encode(inputs_M_N_S)
         risen = 1.0 if epoch is None or not self.warmup else min(1.0, (epoch + 1) / self.warmup)

@@ -32,6 +32,10 @@ class Network(nn.Module, ABC):
     def classify(self, features_M_N_D: Tensor) -> Tensor:
         """logits_M_N_C of hidden features."""
 
+    def last_inputs(self, features_M_N_D: Tensor) -> Tensor:
+        """last_inputs_M_N_E of hidden features: what the last layer is applied to; the features unless overridden."""
+        return features_M_N_D
+
     def loss(self, inputs_M_N_S: Tensor, labels_M_N: Tensor, epoch: int | None = None) -> Tensor:
         """loss_M: each member's training objective, a mean over its batch; cross-entropy unless overridden.
 

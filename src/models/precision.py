@@ -23,6 +23,9 @@ class MixedPrecision(Network):
         with _autocast(features_M_N_D):
             return self.network.classify(features_M_N_D).float()
 
+    def last_inputs(self, features_M_N_D: Tensor) -> Tensor:
+        return self.network.last_inputs(features_M_N_D)
+
     def loss(self, inputs_M_N_S: Tensor, labels_M_N: Tensor, epoch: int | None = None) -> Tensor:
         with _autocast(inputs_M_N_S):
             return self.network.loss(inputs_M_N_S, labels_M_N, epoch).float()

@@ -59,8 +59,11 @@ class ResNet(Network):
         return self.encoder(inputs_M_N_S).flatten(2)
 
     def classify(self, features_M_N_D: Tensor) -> Tensor:
+        return self.head(self.last_inputs(features_M_N_D))
+
+    def last_inputs(self, features_M_N_D: Tensor) -> Tensor:
         # A mean and not torch's pooling to one pixel, whose gradient on a GPU varies from run to run.
-        return self.head(features_M_N_D.unflatten(-1, (self.map_channels, -1)).mean(-1))
+        return features_M_N_D.unflatten(-1, (self.map_channels, -1)).mean(-1)
 
 
 def _stem(channels: int, small: bool) -> nn.Conv2d:

@@ -50,6 +50,7 @@ def evidence(
         "member_log_probs": logits_N_K_C.log_softmax(-1),
         "plain_log_probs": logits_N_K_C[:, 0].log_softmax(-1),
         "features": features_N_D,
+        "last_inputs": features_N_D,
         "labelled_features": labelled_L_D,
         "nb_classes": classes,
         "density": fitted(head or GMM(), labelled_L_D, labels_L),

@@ -56,7 +56,7 @@ def allowed(heuristic: str, members: str) -> bool:
         return members.startswith("hu")
     if not consumes.isdisjoint({"members", "member_log_probs"}):
         return members in ("mc_dropout", "ensemble")
-    return members != "ensemble" or "features" not in consumes
+    return members != "ensemble" or consumes.isdisjoint({"features", "last_inputs"})
 
 
 PAIRS = [(heuristic, members) for heuristic in ACQUISITIONS for members in MEMBERS]

@@ -18,6 +18,7 @@ from src.data import DATASETS, availability, load_dataset
 from src.data.bundle import DatasetInfo
 from src.data.cifar import Cifar10, Cifar100, CifarDataset
 from src.utils.errors import UserError
+from tests.data.spoiling import empty, into_a_directory
 
 
 class Tiny10(Cifar10):
@@ -162,15 +163,6 @@ def cut(path: Path) -> None:
 
 def lengthen(path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"\0")
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def into_a_directory(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
 
 
 SPOIL = pytest.mark.parametrize("spoil", [cut, lengthen, empty, into_a_directory])

@@ -15,6 +15,7 @@ from PIL import Image
 from src.data import decoding
 from src.data.decoding import CACHE_FOLDER, PixelCache, decode
 from src.utils.errors import UserError
+from tests.data.spoiling import empty, into_a_dangling_link, into_a_directory
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
 GREY = COLOURS[..., 0]
@@ -79,22 +80,8 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
 
 
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
 def into_text(path: Path) -> None:
     path.write_text("<!DOCTYPE html>")
-
-
-def into_a_directory(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def into_a_dangling_link(path: Path) -> None:
-    path.unlink()
-    path.symlink_to("gone")
 
 
 @pytest.mark.parametrize("spoil", [cut, empty, into_text, into_a_directory, into_a_dangling_link])

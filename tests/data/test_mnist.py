@@ -16,6 +16,7 @@ from src.data import availability, load_dataset
 from src.data.bundle import DatasetInfo
 from src.data.mnist import STEMS, IdxDataset
 from src.utils.errors import UserError
+from tests.data.spoiling import empty, into_a_dangling_link, into_a_directory
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "mnist"
 needs_mnist = pytest.mark.skipif(
@@ -118,6 +119,12 @@ def test_a_whole_place_is_taken_before_a_part_of_an_earlier_one(tmp_path: Path, 
     assert downloads == []
 
 
+def test_a_mistyped_path_leaves_no_folders_behind(tmp_path: Path, downloads: list[str]) -> None:
+    with pytest.raises(UserError, match="downloading failed"):
+        tiny(tmp_path / "dta" / "images").read()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_absent_files_are_named_with_where_they_were_looked_for_and_what_to_do(
     tmp_path: Path, downloads: list[str]
 ) -> None:
@@ -170,20 +177,6 @@ def test_a_download_fills_gaps_and_keeps_what_is_there(
 
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-4])
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def into_a_directory(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def into_a_dangling_link(path: Path) -> None:
-    path.unlink()
-    path.symlink_to("gone")
 
 
 @pytest.mark.parametrize("spoil", [cut, empty, into_a_directory, into_a_dangling_link])

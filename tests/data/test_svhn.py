@@ -15,6 +15,7 @@ from src.config import Config
 from src.data import availability, load_dataset
 from src.data.svhn import FILES, Svhn
 from src.utils.errors import UserError
+from tests.data.spoiling import into_a_directory
 
 PIXELS = {
     split: np.random.default_rng(seed).integers(0, 256, (32, 32, 3, count), dtype=np.uint8)
@@ -100,11 +101,6 @@ def cut(path: Path) -> None:
 
 def into_another(path: Path) -> None:
     path.write_bytes(b"<!DOCTYPE html>")
-
-
-def into_a_directory(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
 
 
 @pytest.mark.parametrize("spoil", [cut, into_another, into_a_directory])

@@ -11,13 +11,19 @@ from torch import Tensor
 from src.utils.registry import Registry
 
 Evidence = Literal[
-    "member_log_probs", "plain_log_probs", "features", "labelled_features", "nb_classes", "density"
+    "member_log_probs",
+    "plain_log_probs",
+    "features",
+    "labelled_features",
+    "last_inputs",
+    "nb_classes",
+    "density",
 ]
 """What can be known of a whole pool of N inputs, with L labelled ones beside it:
 
 ``member_log_probs``: log_probs_N_K_C under K ≥ 2 members; ``plain_log_probs``: log_probs_N_C of one network without
-dropout; ``features``, ``labelled_features``: its hidden features_N_D and features_L_D; ``nb_classes``: an int;
-``density``: the fitted DensityModel.
+dropout; ``features``, ``labelled_features``: its hidden features_N_D and features_L_D; ``last_inputs``: the
+last_inputs_N_E that its last layer makes logits of; ``nb_classes``: an int; ``density``: the fitted DensityModel.
 """
 
 

@@ -23,19 +23,17 @@ def coreset(
     """
     pool = Points.of(features_N_D)
     bounds_N = pool.nearest_squares(labelled_features_L_D)
-    known_N = torch.zeros(
-        len(bounds_N), dtype=torch.int64, device=bounds_N.device
-    )  # picks that a bound accounts for
+    accounted_picks_N = torch.zeros_like(bounds_N, dtype=torch.int64)
     picks = Picks(bounds_N.sqrt(), count)
     while picks.wanting:
         made, block = len(picks.positions), FIRST_BLOCK
-        while known_N[pick := picks.highest(bounds_N)] < made:
+        while accounted_picks_N[pick := picks.highest(bounds_N)] < made:
             rows_B = bounds_N.where(picks.open_N, -1).topk(min(block, len(bounds_N))).indices
-            since_P_D = pool.features_N_D[picks.positions[int(known_N[rows_B].min()) :]]
+            since_P_D = pool.features_N_D[picks.positions[int(accounted_picks_N[rows_B].min()) :]]
             bounds_N[rows_B] = torch.minimum(
                 bounds_N[rows_B], pool.squares_between(rows_B, since_P_D).amin(dim=1)
             )
-            known_N[rows_B] = made
+            accounted_picks_N[rows_B] = made
             block *= 4
         picks.add(pick, bounds_N[pick].sqrt().item())
     return picks.batch()

@@ -99,9 +99,8 @@ class GrowingNeighbours:
     def join(self, position: int) -> None:
         joining = NeighbourIndex(self._features_N_D[position, None], self._knn.metric, 1)
         distances_N_1, _ = joining(self._features_N_D)
-        if (
-            self._distances_N_K.shape[1] < self._knn.neighbours
-        ):  # the bank is still smaller than a neighbourhood
+        # Until the bank has as many as a neighbourhood, every joining input makes it larger.
+        if self._distances_N_K.shape[1] < self._knn.neighbours:
             self._distances_N_K = torch.nn.functional.pad(self._distances_N_K, (0, 1), value=torch.inf)
             self._classes_N_K = torch.nn.functional.pad(self._classes_N_K, (0, 1))
         nearer = (distances_N_1[:, 0] < self._distances_N_K[:, -1]).nonzero().flatten()

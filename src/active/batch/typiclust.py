@@ -62,9 +62,8 @@ def _typicality(points: Points, rows_R: Tensor) -> Tensor:
     own_R_D, parts = points.features_N_D[rows_R], []
     for block in points.blocks(len(rows_R), len(rows_R)):
         squares_B_R = points.squares_between(rows_R[block], own_R_D)
-        squares_B_R[torch.arange(len(block), device=block.device), block] = (
-            torch.inf
-        )  # a row is no neighbour of itself
+        itself_B = torch.arange(len(block), device=block.device)
+        squares_B_R[itself_B, block] = torch.inf
         nearest_B_K = squares_B_R.topk(neighbours, dim=1, largest=False).values
         parts.append(1 / (nearest_B_K.double().sqrt().mean(dim=1) + torch.finfo(torch.float32).eps))
     return torch.cat(parts)

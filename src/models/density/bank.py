@@ -9,7 +9,9 @@ from src.utils.errors import UserError
 def check_max_samples(max_samples: int) -> None:
     """UserError unless it is −1 (keep all) or at least 1."""
     if max_samples != -1 and max_samples < 1:
-        raise UserError(f"max_samples {max_samples}: keep at least 1 sample per class, or -1 for all")
+        raise UserError(
+            f"max_samples {max_samples}: keep at least 1 sample per class, or -1 for all", "max_samples"
+        )
 
 
 def draw_bank(labels_N: Tensor, max_samples: int, seed: int) -> Tensor:

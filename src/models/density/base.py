@@ -14,6 +14,8 @@ from src.utils.registry import Registry
 class DensityHead(Protocol):
     """A density over hidden features, fitted anew each round; improbable features are surprising ones."""
 
+    samples_per_class: ClassVar[int]
+    """How many labelled samples a class needs to have a part in the density."""
     searches_dimension: ClassVar[bool]
     """Whether ``greedy_search`` means anything to this head."""
     normalizes_projections: ClassVar[bool]
@@ -21,8 +23,8 @@ class DensityHead(Protocol):
 
     @classmethod
     def from_config(cls, mir: MirConfig, seed: int) -> Self:
-        """The unfitted head that the config describes; ``seed`` is for what it draws. UserError on bad options, whose
-        message names the key before it names any other."""
+        """The unfitted head that the config describes; ``seed`` is for what it draws. UserError on bad options, with
+        their ``key``."""
         ...
 
     def fit(

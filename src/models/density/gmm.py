@@ -24,6 +24,7 @@ class GMM:
     ``covariance`` is one of COVARIANCES. Fitting is in float64, scoring in ``scoring_precision``.
     """
 
+    samples_per_class: ClassVar[int] = 2
     searches_dimension: ClassVar[bool] = True
     normalizes_projections: ClassVar[bool] = False
 

@@ -42,6 +42,7 @@ class ClassGreedyGMM:
     with k_c = 1 sees every x at +1 or −1, and so bounds the surprise of all inputs.
     """
 
+    samples_per_class: ClassVar[int] = 2
     searches_dimension: ClassVar[bool] = True
     normalizes_projections: ClassVar[bool] = True
     fit_moments: ClassVar[None] = None
@@ -53,7 +54,8 @@ class ClassGreedyGMM:
             choices = ", ".join(name for name in COVARIANCES if name != "tied")
             raise UserError(
                 f"covariance {covariance!r}: classes of gmm_seg have subspaces of their own, and no covariance in "
-                f"common; choices: {choices}"
+                f"common; choices: {choices}",
+                "covariance",
             )
         self.greedy = greedy
         self.covariance = covariance
@@ -117,8 +119,8 @@ class ClassGreedyGMM:
         discrepancy = None
         if self.greedy and len(splits) == 2:
             discrepancy = self.greedy.discrepancy(reduced_S_K[0], reduced_S_K[1], k_K).tolist()
-        likelihoods = [*mean_S_K.tolist(), None]
-        return _Searched(label, axes, dimensions, discrepancy, *likelihoods[:2])
+        train, *val = mean_S_K.tolist()
+        return _Searched(label, axes, dimensions, discrepancy, train, val[0] if val else None)
 
     def _log_likelihoods(
         self, dimensions_K: Tensor, subspace: Projection, splits: list[Tensor]

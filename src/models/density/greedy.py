@@ -62,11 +62,14 @@ class GreedySearch:
 
     def __post_init__(self) -> None:
         if self.step < 1:
-            raise UserError(f"search_step_size {self.step}: the step between tried dimensions is at least 1")
+            raise UserError(
+                f"search_step_size {self.step}: the step between tried dimensions is at least 1",
+                "search_step_size",
+            )
         for kind, choices in (("metric", METRICS), ("reduction", REDUCTIONS)):
             name = getattr(self, kind)
             if name.lower() not in choices:
-                raise UserError(f"unknown greedy search {kind} {name!r}; choices: {', '.join(choices)}")
+                raise UserError(f"unknown greedy search {kind} {name!r}; choices: {', '.join(choices)}", kind)
             object.__setattr__(self, kind, name.lower())
 
     @classmethod

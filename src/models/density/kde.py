@@ -31,6 +31,7 @@ class KDE:
     decides: surprise is then about its squared distance over 2·h_c², plus a constant of its class.
     """
 
+    samples_per_class: ClassVar[int] = 1
     searches_dimension: ClassVar[bool] = False
     normalizes_projections: ClassVar[bool] = False
     fit_moments: ClassVar[None] = None
@@ -40,10 +41,13 @@ class KDE:
             bandwidth = bandwidth.lower()
             if bandwidth not in RULES:
                 raise UserError(
-                    f"unknown kde_bandwidth {bandwidth!r}; choices: {', '.join(sorted(RULES))} or a length"
+                    f"unknown kde_bandwidth {bandwidth!r}; choices: {', '.join(sorted(RULES))} or a length",
+                    "kde_bandwidth",
                 )
         elif not SMALLEST <= bandwidth <= LARGEST:
-            raise UserError(f"kde_bandwidth {bandwidth}: a length is between {SMALLEST} and {LARGEST}")
+            raise UserError(
+                f"kde_bandwidth {bandwidth}: a length is between {SMALLEST} and {LARGEST}", "kde_bandwidth"
+            )
         check_max_samples(max_samples)
         self.bandwidth = bandwidth
         self.max_samples = max_samples

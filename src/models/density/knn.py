@@ -26,6 +26,7 @@ class KNN:
     kept, drawn with ``seed``; −1 keeps all. Where fewer than ``neighbours`` are labelled, all are neighbours.
     """
 
+    samples_per_class: ClassVar[int] = 1
     searches_dimension: ClassVar[bool] = False
     normalizes_projections: ClassVar[bool] = False
     fit_moments: ClassVar[None] = None
@@ -39,9 +40,11 @@ class KNN:
         seed: int = 0,
     ) -> None:
         if neighbours < 1:
-            raise UserError(f"knn_neighbours {neighbours}: at least one neighbour has to vote")
+            raise UserError(
+                f"knn_neighbours {neighbours}: at least one neighbour has to vote", "knn_neighbours"
+            )
         if weights.lower() not in WEIGHTS:
-            raise UserError(f"unknown knn_weights {weights!r}; choices: {', '.join(WEIGHTS)}")
+            raise UserError(f"unknown knn_weights {weights!r}; choices: {', '.join(WEIGHTS)}", "knn_weights")
         check_max_samples(max_samples)
         norm_order(metric.lower())
         self.neighbours = neighbours

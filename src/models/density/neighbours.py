@@ -19,14 +19,12 @@ from src.models.density.coarse import (
     not_above,
     smallest,
 )
-from src.models.density.memory import rows_per_block
+from src.models.density.memory import rows_in_cache, rows_per_block
 from src.models.density.transforms import l2_normalize
 from src.utils.errors import UserError
 
 NORM_ORDERS = {"euclidean": 2.0, "cosine": 2.0, "manhattan": 1.0, "chebyshev": math.inf}
 
-CPU_CACHE_BYTES = 4 * 2**20
-"""What the close look at a few candidates works on at a time, on a CPU."""
 CPU_SCORES_BYTES = 24 * 2**20
 """Scores of one block on a CPU, whose cache they leave before they are read where they are many more."""
 
@@ -227,10 +225,7 @@ class NeighbourIndex:
         A zero vector has no direction: its cosine with any vector is taken as 0, as scikit-learn does. One
         is added beside a zero row of the bank, which makes 1 − cos half of this and of a zero query's one.
         """
-        bytes_per_pair = 3 * 8 * comparable_N_D.shape[1]
-        pairs = rows_per_block(bytes_per_pair)
-        if rows_T.device.type == "cpu":
-            pairs = max(1, min(pairs, CPU_CACHE_BYTES // bytes_per_pair))
+        pairs = rows_in_cache(3 * 8 * comparable_N_D.shape[1], rows_T.device)
         exact = []
         for positions_B, rows_B in zip(positions_T.split(pairs), rows_T.split(pairs), strict=True):
             bank_B_D = self._comparable(self._bank_M_D.index_select(0, rows_B))
@@ -249,7 +244,7 @@ class NeighbourIndex:
 def norm_order(metric: str) -> float:
     """The order p of the norm that measures differences under ``metric``; UserError on an unknown one."""
     if metric not in NORM_ORDERS:
-        raise UserError(f"unknown knn_metric {metric!r}; choices: {', '.join(NORM_ORDERS)}")
+        raise UserError(f"unknown knn_metric {metric!r}; choices: {', '.join(NORM_ORDERS)}", "knn_metric")
     return NORM_ORDERS[metric]
 
 
