@@ -17,7 +17,7 @@ SAME_SIZE = (
 
 def contradictions(config: "Config") -> list[tuple[str, str]]:
     """Every (dotted key, message) at which keys, each valid alone, cannot be meant together."""
-    return [*_budget(config), *_training(config), *_normalization(config), *_model(config)]
+    return [*_budget(config), *_training(config), *_data(config), *_normalization(config), *_model(config)]
 
 
 def _budget(config: "Config") -> Iterator[tuple[str, str]]:
@@ -44,6 +44,15 @@ def _training(config: "Config") -> Iterator[tuple[str, str]]:
         yield "training.patience_lr_reduce", "must be at least 1: it is the step scheduler's step in epochs"
     if training.scheduler == "reduce_on_plateau" and training.lr_reduce_factor >= 1:
         yield "training.lr_reduce_factor", "must be below 1 for the reduce_on_plateau scheduler"
+
+
+def _data(config: "Config") -> Iterator[tuple[str, str]]:
+    data = config.data
+    if data.distinct_images is not None and data.dataset != "repeated_mnist":
+        yield (
+            "data.distinct_images",
+            f"is for repeated_mnist and data.dataset is {data.dataset}; set it to null",
+        )
 
 
 def _normalization(config: "Config") -> Iterator[tuple[str, str]]:

@@ -161,6 +161,7 @@ class DataConfig(Section):
     img_cols: Positive | None = None
     img_channels: Positive | None = None
     val_size: Annotated[float, Gt(0), Lt(1)] = 0.2
+    distinct_images: Positive | None = None
     resize: bool = False
     augmentation: bool = False
     rgb_normalization: bool = False

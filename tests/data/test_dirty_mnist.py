@@ -2,7 +2,6 @@
 
 import os
 import re
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from torch import Tensor
 
 from src.config import Config
 from src.data import availability, dataset_info, load_dataset
-from src.data.bundle import DatasetInfo
 from src.data.dirty_mnist import LABELS, SAMPLES, read_ambiguous
 from src.data.mnist import STEMS, IdxDataset, Mnist
 from src.utils.errors import UserError
@@ -38,25 +36,6 @@ def write(place: Path, samples: Any, labels: Any) -> None:
 
 def config(root: Path) -> Config:
     return Config.model_validate({"name": "test", "data": {"dataset": "dirty_mnist", "path": str(root)}})
-
-
-@pytest.fixture
-def small_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
-    """An MNIST of twelve and five images below the path."""
-    info = DatasetInfo("mnist", "classification", 10, 1, 28, 28, 12, 5, tuple("0123456789"))
-    monkeypatch.setattr(Mnist, "info", info)
-    rng = np.random.default_rng(0)
-    content = {
-        stem: rng.integers(0, 10, (count, 28, 28) if "images" in stem else count, dtype=np.uint8)
-        for stem, count in zip(STEMS, (12, 12, 5, 5), strict=True)
-    }
-    content[STEMS[1]][:10] = Mnist.first_labels
-    raw = tmp_path / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for stem, values in content.items():
-        header = struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape)
-        (raw / stem).write_bytes(header + values.tobytes())
-    return content
 
 
 @pytest.mark.parametrize("place", ["AmbiguousMNIST", "."])

@@ -15,6 +15,7 @@ SCHEMA_TASKS = {
     "digits": "classification",
     "mnist": "classification",
     "fashion_mnist": "classification",
+    "repeated_mnist": "classification",
     "dirty_mnist": "classification",
     "svhn": "classification",
     "cifar10": "classification",
