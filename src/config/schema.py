@@ -82,7 +82,7 @@ ChannelMeans = Annotated[tuple[float, ...], FromList]
 ChannelStds = Annotated[tuple[PositiveFloat, ...], FromList]
 Betas = Annotated[tuple[BelowOne, BelowOne], FromList]
 
-PixelReduction = Annotated[Literal["max", "min", "mean", "sum", "none"], BeforeValidator(_lower)]
+PixelReduction = Annotated[Literal["max", "min", "mean", "sum", "top", "none"], BeforeValidator(_lower)]
 ClassReduction = Annotated[Literal["mean", "sum", "max", "min", "median"], BeforeValidator(_lower)]
 Scheduler = Annotated[
     Literal["step", "poly", "reduce_on_plateau", "cosineannealing"],
@@ -103,6 +103,8 @@ Weights = Annotated[
     dict[RegistryName, PositiveFloat],
     Field(description="a mapping of heuristics to weights above 0, as {entropy: 0.5, precomputed: 0.5}"),
 ]
+SegmentationLoss = Annotated[Literal["cross_entropy", "dice", "dice_ce", "iou"], BeforeValidator(_lower)]
+DenseFeatures = Annotated[Literal["logits", "hidden"], BeforeValidator(_lower)]
 OptimizerType = Annotated[Literal["adam", "sgd"], BeforeValidator(_lower)]
 
 
@@ -127,6 +129,7 @@ class TrainingConfig(Section):
 
     heuristic: RegistryName = "precomputed"
     reduction: PixelReduction = "mean"
+    top_fraction: Annotated[float, Gt(0), Le(1)] = 0.1
     shuffle_prop: UpToOne = 0.2
     stochastic_batch: StochasticBatch | None = None
     stochastic_coldness: PositiveFloat = 1.0
@@ -147,6 +150,7 @@ class TrainingConfig(Section):
     early_stopping: bool = True
     patience_early_stopping: Natural = 20
     load_best_model: bool = True
+    loss: SegmentationLoss = "cross_entropy"
     crop_size: Positive = 128
     verbose: bool = True
 
@@ -177,6 +181,7 @@ class MirConfig(Section):
     reconstruction_weight: NonNegativeFloat = 1.0
     warmup: PositiveOrFalse = False
     feature_dims: Positive | None = None
+    features: DenseFeatures = "logits"
     decoder_bn: bool = True
     num_res_blocks: Positive = 1
     density_model: RegistryName = "knn"
