@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from src.active.heuristics import HEURISTICS
 from src.active.pool import HELD_OUT, Pool
-from src.active.scoring import score_pool
+from src.active.scoring import PoolView, score_pool
 from src.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainingConfig
-from src.data import DataBundle, Split, load_dataset
+from src.data import DataBundle, Source, load_dataset
 from src.layers.stacked import StackedLinear
 from src.models.build import build_model
 from src.models.network import Network
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> None:
     _refuse_without_baal()
     config = round_config(options.data, options.epochs)
     data = load_dataset(config, CPU)
-    pool = Pool.start(data.train.labels_N, config.data.val_size, 100, True, SEEDS)
+    pool = Pool.start(len(data.train), data.train.labels(data.train.indices), config.data.val_size, 100, SEEDS)
     shortened = "" if options.epochs == EPOCHS else f" (shortened from {EPOCHS})"
     print(
         f"{options.epochs} epochs{shortened} at {len(pool.labelled_indices)} labels, each with "
@@ -112,7 +112,9 @@ def ours(config: Config, data: DataBundle, pool: Pool) -> Turn:
         labelled, held_out = pool.labelled_indices, pool.val_indices
         fit(model, data.train, labelled, held_out, config.training, config.optimizer, SEEDS)
     with timer.phase("score"):
-        score_pool(HEURISTICS.get("entropy"), model, None, data.train, pool.pool_indices, 1, SEEDS)
+        classes = data.info.nb_classes
+        view = PoolView(model, None, data.train, labelled, pool.pool_indices, classes, 1, SEEDS)
+        score_pool(HEURISTICS.get("entropy"), view)
     predicted_N = predict(model, data.test, data.test.indices).argmax(1)
     return Turn("ours", **timer.take(), accuracy=_accuracy(predicted_N, data.test))
 
@@ -184,7 +186,7 @@ def write_idx_files(data: DataBundle, folder: Path) -> None:
     raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for part, split in (("train", data.train), ("t10k", data.test)):
-        images_N_H_W, labels_N = split.images_N_C_H_W[:, 0], split.labels_N.byte()
+        images_N_H_W, labels_N = split.pixels(split.indices)[:, 0], split.labels(split.indices).byte()
         for kind, values in (("images-idx3", images_N_H_W), ("labels-idx1", labels_N)):
             header = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
             (raw / f"{part}-{kind}-ubyte").write_bytes(header + values.numpy().tobytes())
@@ -195,8 +197,8 @@ def _initial_model(config: Config, data: DataBundle) -> Network:
     return build_model(config, (info.channels, info.rows, info.cols), info.nb_classes, SEEDS, CPU)
 
 
-def _accuracy(predicted_N: Tensor, test: Split) -> float:
-    return float((predicted_N == test.labels_N).float().mean())
+def _accuracy(predicted_N: Tensor, test: Source) -> float:
+    return float((predicted_N == test.labels(test.indices)).float().mean())
 
 
 def _refuse_without_baal() -> None:

@@ -198,12 +198,12 @@ def noise(rows: int, dims: int, pool: int) -> Case:
 
 def mnist_features(data: DataBundle, config: Config, rows: int, pool: int) -> Case:
     """Hidden features of a network trained here, of ``rows`` images and of ``pool`` others at most."""
-    held_out = Pool.start(data.train.labels_N, config.data.val_size, rows, False, SEEDS)
+    held_out = Pool.start(len(data.train), None, config.data.val_size, rows, SEEDS)
     info = data.info
     model = build_model(config, (info.channels, info.rows, info.cols), info.nb_classes, SEEDS, CPU)
     labelled, validation = held_out.labelled_indices, held_out.val_indices
     fit(model, data.train, labelled, validation, config.training, config.optimizer, SEEDS)
-    still_N_C_H_W = torch.cat([data.train.images_N_C_H_W[validation], data.test.images_N_C_H_W])
+    still_N_C_H_W = torch.cat([data.train.pixels(validation), data.test.pixels(data.test.indices)])
     moved = [still_N_C_H_W.roll(move, dims=(2, 3)) for move in MOVES]
     unseen_N_C_H_W = torch.cat([still_N_C_H_W, *moved])[:pool]
     unseen = Split(unseen_N_C_H_W, torch.zeros(len(unseen_N_C_H_W), dtype=torch.int64))
@@ -211,7 +211,7 @@ def mnist_features(data: DataBundle, config: Config, rows: int, pool: int) -> Ca
         torch.cat([features_B_D for _, features_B_D in feature_batches(model, source, indices)])
         for source, indices in ((data.train, labelled), (unseen, unseen.indices))
     )
-    return Case("MNIST", bank_M_D, data.train.labels_N[labelled], pool_N_D)
+    return Case("MNIST", bank_M_D, data.train.labels(labelled), pool_N_D)
 
 
 def mnist_config(data_path: Path, dims: int, epochs: int = EPOCHS) -> Config:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from benchmarks._features import FeatureClouds
 from src.active.heuristics import HEURISTICS
-from src.active.scoring import score_pool
+from src.active.scoring import PoolView, score_pool
 from src.models.density import GMM, KNN, DensityModel
 from src.models.network import Network
 from src.utils.errors import UserError
@@ -57,8 +57,12 @@ class FeatureFile:
     """
 
     def __init__(self, path: Path, rows: int) -> None:
-        self.labels_N = torch.tensor(-1).expand(rows)
+        self.device = torch.device("cpu")
         self._file = path.open("rb", buffering=0)
+
+    def labels(self, indices_B: Tensor) -> Tensor:
+        """There are none: −1."""
+        return torch.full_like(indices_B, -1)
 
     def inputs(self, indices_B: Tensor) -> Tensor:
         """inputs_B_D of consecutive rows. UserError where the file ends before the last."""
@@ -155,10 +159,15 @@ def ours(head: str, path: Path, rows: int) -> Measured:
     density.fit(features_N_D, labels_N, features_N_D, labels_N)
     source, indices_N = FeatureFile(path, rows), torch.arange(rows)
     network, surprise, seeds = PassThrough(), HEURISTICS.get("precomputed"), RoundSeeds(0, 0)
+    labelled_L = torch.arange(0)  # the surprise asks the density alone
+
+    def view(candidates_N: torch.Tensor) -> PoolView:
+        return PoolView(network, density, source, labelled_L, candidates_N, int(labels_N.max()) + 1, 1, seeds)
+
     resident = start_of_peak()
-    score_pool(surprise, network, density, source, indices_N[:WARM_UP], 1, seeds)
+    score_pool(surprise, view(indices_N[:WARM_UP]))
     start = time.perf_counter()
-    scores_N = score_pool(surprise, network, density, source, indices_N, 1, seeds)
+    scores_N = score_pool(surprise, view(indices_N))
     seconds = time.perf_counter() - start
     return Measured(seconds, peak() - resident, scores_N[:COMPARED].numpy())
 

@@ -93,14 +93,14 @@ def run(options: argparse.Namespace, task: Task | None) -> None:
                 data = data or load_dataset(config, device)
                 experiment.write_description(device)
                 run_one(config, plan, data, records, number, experiment)
-    print(f"\n{config.name}, run {number}\n{round_table(records.rows)}\n")
+    print(f"\n{config.name}, run {number}\n{round_table(records.rows, plan.task.headline)}\n")
     print(f"seconds  {phase_summary(records.rows)}")
     print(f"memory   {peak_memory():.0f} MiB at most")
     if config.save_df:
         experiment.write_csv()  # a run killed right after its last round has not
         print(f"curves   {experiment.csv}")
     print(f"records  {experiment.folder}")
-    for path in draw_plots(experiment.folder):
+    for path in draw_plots(experiment.folder, plan):
         print(f"plot     {path}")
 
 
@@ -109,17 +109,18 @@ def run_one(
 ) -> None:
     """Run one run to its end."""
     done, verbose = len(records.rows), config.training.verbose
-    with RunConsole(number, config.runs, len(plan.labels), done, verbose) as console:
+    headline = plan.task.headline
+    with RunConsole(number, config.runs, len(plan.labels), done, verbose, headline) as console:
         for _ in run_rounds(config, plan, data, records, console):
             if config.save_df:
                 experiment.write_csv()
             if config.save_plot:
-                draw_plots(experiment.folder)
+                draw_plots(experiment.folder, plan)
 
 
-def draw_plots(folder: Path) -> list[Path]:
+def draw_plots(folder: Path, plan: Plan) -> list[Path]:
     """Draw what the rounds so far have to show; the pictures' paths."""
-    drawn = [plot_learning_curve(folder), plot_dimension_search(folder)]
+    drawn = [plot_learning_curve(folder, plan.task.headline), plot_dimension_search(folder)]
     return [path for path in drawn if path is not None]
 
 

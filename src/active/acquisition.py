@@ -40,6 +40,11 @@ class Acquisition(Protocol):
         """How chance has its part, in the words of the config; empty where it has none that the config rules."""
         ...
 
+    @property
+    def uncertainty(self) -> Heuristic:
+        """What it calls an uncertain input, looked at alone; predictive entropy where it has no single measure."""
+        ...
+
     def observe(self, view: PoolView) -> tuple[Any, ...]:
         """What ``choose`` goes by; NonFiniteError where that is NaN or infinite."""
         ...
@@ -80,9 +85,13 @@ class Ranked:
             return f"stochastic_batch {self.training.stochastic_batch}"
         return f"shuffle_prop {self.training.shuffle_prop:g}"
 
+    @property
+    def uncertainty(self) -> Heuristic:
+        (heuristic, _), *others = self.parts
+        return HEURISTICS.get("entropy") if others or heuristic.consumes == "nothing" else heuristic
+
     def observe(self, view: PoolView) -> tuple[Any, ...]:
-        of_view = (view.model, view.density, view.source, view.candidates_N, view.mc_passes, view.seeds)
-        return tuple(score_pool(heuristic, *of_view) for heuristic, _ in self.parts)
+        return tuple(score_pool(heuristic, view) for heuristic, _ in self.parts)
 
     def choose(self, evidence: tuple[Any, ...], count: int, seeds: RoundSeeds) -> Batch:
         scores_N, training = evidence[0], self.training
@@ -122,6 +131,10 @@ class BatchAware:
     @property
     def chance(self) -> str:
         return ""
+
+    @property
+    def uncertainty(self) -> Heuristic:
+        return HEURISTICS.get("entropy")
 
     def observe(self, view: PoolView) -> tuple[Any, ...]:
         return tuple(collect(evidence, view) for evidence in self.heuristic.consumes)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from src.active.plan import Plan, mc_passes, queries
 from src.active.pool import Pool
 from src.active.scoring import PoolView, fit_density, subsample
-from src.active.task import class_balance, evaluate
 from src.config import Config
 from src.data import DataBundle
 from src.data.augment import augmentation
@@ -60,24 +59,21 @@ def run_round(
         history = fit(
             model, data.train, labelled, held_out, training, config.optimizer, seeds,
             lambda epoch, train, val: console.epoch(len(labelled), epoch, train, val),
-            augmentation(config, data.train),
+            augmentation(config, data),
         )  # fmt: skip
     with timer.phase("density"):
         if density is not None:
             fit_density(density, model, data.train, labelled, held_out)
     with timer.phase("evaluate"):
-        splits = {
-            "train": evaluate(model, data.train, labelled, passes, seeds),
-            "val": evaluate(model, data.train, held_out, passes, seeds),
-            "test": evaluate(model, data.test, data.test.indices, passes, seeds),
-        }
+        splits = plan.task.evaluate(model, density, data, labelled, held_out, passes, seeds)
+        plan.task.illustrate(data, records.folder, round_)
     row = {
         "round": round_,
         "labelled": len(labelled),
         "pool": len(pool.pool_indices),
         **splits,
         "fit": vars(history),
-        "class_balance": class_balance(data.train.labels_N[labelled], plan.info.nb_classes),
+        "class_balance": plan.task.class_balance(data.train, labelled),
         "density": density.diagnostics() if density is not None else None,
     }
 
@@ -94,6 +90,7 @@ def run_round(
                 plan.info.nb_classes,
                 passes,
                 seeds,
+                plan.task.reduce,
             )
             evidence = plan.acquisition.observe(view)
         with timer.phase("select"):
@@ -107,10 +104,11 @@ def run_round(
 
 def start_pool(config: Config, data: DataBundle, run_seed: int) -> Pool:
     """The split and the initial labels, drawn with the run's seed; UserError where the dataset is too small."""
+    balanced = config.training.initially_balanced and data.info.task == "classification"
     return Pool.start(
-        data.train.labels_N,
+        len(data.train),
+        data.train.labels(data.train.indices) if balanced else None,
         config.data.val_size,
         config.training.initially_labelled,
-        config.training.initially_balanced,
         RoundSeeds(run_seed, 0),
     )

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from src.active.acquisition import ACQUISITIONS, Acquisition
 from src.active.heuristics import HEURISTICS
+from src.active.maps import reduction
+from src.active.segmentation import Segmentation
+from src.active.task import Classification, Task
 from src.config import Config
 from src.data import DatasetInfo, dataset_info, task_of
 from src.models.bayesian import BAYESIAN
@@ -23,6 +26,7 @@ class Plan:
     """What a config comes to, known without data: the dataset's facts, the acquisition, sizes and budgets."""
 
     info: DatasetInfo
+    task: Task
     acquisition: Acquisition
     parameters: int
     labels: list[int]
@@ -36,15 +40,19 @@ class Plan:
         return self.info.channels, self.info.rows, self.info.cols
 
 
-def make_plan(config: Config, task: str | None = None) -> Plan:
+def make_plan(config: Config, script: str | None = None) -> Plan:
     """Check everything that can be checked without data; UserError names the key, and its line where known.
 
-    ``task`` is the one that the entry script is for; None takes the dataset's.
+    ``script`` is the task that the entry script is for; None takes the dataset's.
     """
-    _check_task(config, task)
+    _check_task(config, script)
     info = dataset_info(config)
     acquisition = check_heuristic(config)
-    parameters = check_model(config, (info.channels, info.rows, info.cols), info.nb_classes)
+    if info.task == "segmentation":
+        _check_dense(config, acquisition)
+    parameters = check_model(
+        config, (info.channels, info.rows, info.cols), info.nb_classes, dense=info.task == "segmentation"
+    )
     val_size = round(info.train_size * config.data.val_size)
     train_size = info.train_size - val_size
     if not val_size or not train_size:
@@ -55,7 +63,8 @@ def make_plan(config: Config, task: str | None = None) -> Plan:
             f"{config.training.initially_labelled} exceeds the {train_size} inputs that {info.name} has left "
             f"after data.val_size {config.data.val_size}",
         )
-    few = config.training.initially_balanced and config.training.initially_labelled <= info.nb_classes
+    balanced = config.training.initially_balanced and info.task == "classification"
+    few = balanced and config.training.initially_labelled <= info.nb_classes
     density = config.model.mir_configs.density_model
     if few and config.model.name == "mir" and DENSITY_HEADS.get(density).samples_per_class > 1:
         raise config.error(
@@ -70,7 +79,21 @@ def make_plan(config: Config, task: str | None = None) -> Plan:
             f"{scored} inputs are scored and training.ndata_to_label asks for {most} of them; raise it, or -1 to "
             "score the whole pool",
         )
-    return Plan(info, acquisition, parameters, budget(config, train_size), train_size, val_size)
+    task = make_task(config, info, acquisition)
+    return Plan(info, task, acquisition, parameters, budget(config, train_size), train_size, val_size)
+
+
+def make_task(config: Config, info: DatasetInfo, acquisition: Acquisition) -> Task:
+    """The dataset's task as this config wants it done."""
+    if info.task == "classification":
+        return Classification(info.nb_classes)
+    training = config.training
+    return Segmentation(
+        info,
+        config.data.ignore_label,
+        acquisition.uncertainty,
+        reduction(training.reduction, training.top_fraction),
+    )
 
 
 def queries(config: Config) -> list[int]:
@@ -132,6 +155,25 @@ def check_heuristic(config: Config) -> Acquisition:
         )
     _check_stochastic_batch(config, acquisition)
     return acquisition
+
+
+def _check_dense(config: Config, acquisition: Acquisition) -> None:
+    """What cannot be had of maps; UserError at the key."""
+    name, whole_maps = (
+        config.training.heuristic,
+        {"member_log_probs", "plain_log_probs", "last_inputs", "density"},
+    )
+    if not acquisition.consumes.isdisjoint(whole_maps):
+        raise config.error(
+            "training.heuristic",
+            f"'{name}' weighs whole distributions against each other and a scene has one a pixel; use a heuristic of "
+            "single inputs, or coreset, typiclust, probcover, which see the mean features of a scene",
+        )
+    if config.training.reduction == "none":
+        raise config.error(
+            "training.reduction",
+            "none leaves a map of scores, which ranks no scenes; use mean, sum, max, min or top",
+        )
 
 
 def _check_combination(config: Config) -> None:

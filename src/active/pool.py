@@ -20,15 +20,18 @@ class Pool:
 
     @classmethod
     def start(
-        cls, labels_N: Tensor, val_size: float, initially_labelled: int, balanced: bool, seeds: RoundSeeds
+        cls,
+        count: int,
+        balanced_labels_N: Tensor | None,
+        val_size: float,
+        initially_labelled: int,
+        seeds: RoundSeeds,
     ) -> "Pool":
-        """Hold out the share ``val_size`` and label the first inputs, both drawn with the run's seed.
+        """Hold out the share ``val_size`` of ``count`` inputs and label the first, both drawn with the run's seed.
 
-        A balanced start gives classes counts that differ by at most one. Raises UserError where the dataset is
-        too small for either.
+        Where their labels are given the start is balanced: class counts differ by at most one. Raises UserError
+        where the dataset is too small for either.
         """
-        labels_N = labels_N.cpu()
-        count = len(labels_N)
         held_out = round(count * val_size)
         if not 0 < held_out < count:
             raise UserError(f"data.val_size {val_size} of {count} inputs leaves {held_out} for validation")
@@ -43,8 +46,9 @@ class Pool:
             )
         generator = seeds.generator("initial labels")
         order_P = candidates_P[torch.randperm(len(candidates_P), generator=generator)]
-        if balanced:
-            order_P = _balance(order_P, labels_N[order_P], initially_labelled, generator)
+        if balanced_labels_N is not None:
+            labels_P = balanced_labels_N.cpu()[order_P]
+            order_P = _balance(order_P, labels_P, initially_labelled, generator)
         pool.label(order_P[:initially_labelled], 0)
         return pool
 

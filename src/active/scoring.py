@@ -1,7 +1,7 @@
 """Looking at a pool: run as much of the model as an acquisition consumes, batch by batch, and keep no more of it. What
 is made of a whole pool's evidence is told in ``acquisition.py`` and ``batch/``."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from src.active.batch import Evidence
 from src.active.heuristics import Heuristic
+from src.active.maps import per_pixel
 from src.active.task import set_prediction_mode
 from src.models.density import DensityModel
 from src.models.network import Network
@@ -19,7 +20,10 @@ from src.utils.seeding import RoundSeeds
 
 @dataclass(frozen=True)
 class PoolView:
-    """What an acquisition may look at: the fitted model with its density head, the labelled inputs, the candidates."""
+    """What an acquisition may look at: the fitted model with its density head, the labelled inputs, the candidates.
+
+    ``reduce`` makes scores_B of what a heuristic makes of a batch: of a map of scores, if the model is dense.
+    """
 
     model: Network
     density: DensityModel | None
@@ -29,6 +33,7 @@ class PoolView:
     nb_classes: int
     mc_passes: int
     seeds: RoundSeeds
+    reduce: Callable[[Tensor], Tensor] = lambda scores_B: scores_B
 
 
 def subsample(pool_indices_P: Tensor, max_pool_samples: int, seeds: RoundSeeds) -> Tensor:
@@ -44,12 +49,17 @@ def fit_density(
 ) -> None:
     """Fit on the features that the (restored best) weights give the labelled inputs, in order, un-augmented.
 
+    Of a dense model every place of a feature map is a sample, and its class the one that the model predicts there.
     Features leave the network batch by batch; how many of them are held is for the density head to say.
     """
 
     def labelled_features(indices_N: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        for indices_B, features_B_D in feature_batches(model, source, indices_N):
-            yield features_B_D, source.labels_N.index_select(0, indices_B)
+        for indices_B, features_B_S in feature_batches(model, source, indices_N):
+            if model.dense:
+                predicted_B_h_w = model.classify(features_B_S[None])[0].argmax(1)
+                yield features_B_S.movedim(1, -1).flatten(0, -2), predicted_B_h_w.flatten()
+            else:
+                yield features_B_S, source.labels(indices_B)
 
     density.fit_batches(
         partial(labelled_features, train_indices_N), partial(labelled_features, val_indices_V)
@@ -57,32 +67,27 @@ def fit_density(
 
 
 @torch.no_grad()
-def score_pool(
-    heuristic: Heuristic,
-    model: Network,
-    density: DensityModel | None,
-    source: Source,
-    indices_N: Tensor,
-    mc_passes: int,
-    seeds: RoundSeeds,
-) -> Tensor:
-    """scores_N in float64 on the CPU for these dataset indices; ``mc_passes`` > 1 scores under that many dropout masks.
+def score_pool(heuristic: Heuristic, view: PoolView) -> Tensor:
+    """scores_N in float64 on the CPU for the candidates; ``mc_passes`` > 1 scores under that many dropout masks.
 
     Raises NonFiniteError with the dataset indices where a score is NaN or infinite.
     """
+    model, source, indices_N = view.model, view.source, view.candidates_N
     if heuristic.consumes == "nothing":
-        return heuristic.score(torch.rand(len(indices_N), generator=seeds.generator("random scores")))
-    set_prediction_mode(model, 1 if heuristic.consumes == "surprise" else mc_passes, seeds)
+        uniform_N = torch.rand(len(indices_N), generator=view.seeds.generator("random scores"))
+        return heuristic.score(uniform_N).double()
+    set_prediction_mode(model, 1 if heuristic.consumes == "surprise" else view.mc_passes, view.seeds)
+    score = heuristic.score
     evidence: Iterator[tuple[Tensor, Tensor]]
     if heuristic.consumes == "surprise":
-        assert density is not None
-        surprise = density.surprise
-        evidence = ((indices, surprise(x)) for indices, x in feature_batches(model, source, indices_N))
+        assert view.density is not None
+        score = view.density.surprise
+        evidence = feature_batches(model, source, indices_N)
     else:
         evidence = ((indices, member_log_probs(model, x)) for indices, x in batches(source, indices_N, model))
     scores_N, done = torch.empty(len(indices_N), dtype=torch.float64), 0
     for indices_B, evidence_B in evidence:
-        scores_B = heuristic.score(evidence_B)
+        scores_B = view.reduce(per_pixel(score, evidence_B) if model.dense else score(evidence_B))
         refuse_non_finite(scores_B, indices_B, "the scores")
         scores_N[done : done + len(scores_B)] = scores_B
         done += len(scores_B)
@@ -102,7 +107,10 @@ def collect(evidence: Evidence, view: PoolView) -> object:
         return view.density
     if evidence in ("features", "labelled_features"):
         indices = view.candidates_N if evidence == "features" else view.labelled_L
-        return _gather(feature_batches(model, source, indices), len(indices))
+        parts = feature_batches(model, source, indices)
+        if model.dense:
+            parts = ((indices_B, maps_B_D_h_w.mean((-2, -1))) for indices_B, maps_B_D_h_w in parts)
+        return _gather(parts, len(indices))
     if evidence == "last_inputs":
         parts = feature_batches(model, source, view.candidates_N)
         last_inputs = ((indices, model.last_inputs(features[None])[0]) for indices, features in parts)

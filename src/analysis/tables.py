@@ -13,9 +13,20 @@ PERCENT_METRICS = ("accuracy", "miou")
 
 
 def round_table(rows: Sequence[Row], metric: str = "accuracy") -> str:
-    """One line a round of a run: labels, `metric` on the three splits, test NLL (nats), test ECE, seconds."""
+    """One line a round of a run: labels, `metric` on the three splits, what else the test says, seconds.
+
+    That is NLL (nats) of a classifier, AUROC of the uncertainty of a segmentation, and ECE of both.
+    """
+    second = "auroc" if metric == "miou" else "nll"
     parts = ("train", "val", "test")
-    titles = ["round", "labels", *(f"{part} {metric}" for part in parts), "test NLL", "test ECE", "seconds"]
+    titles = [
+        "round",
+        "labels",
+        *(f"{part} {metric}" for part in parts),
+        f"test {second.upper()}",
+        "test ECE",
+        "seconds",
+    ]
     lines = [titles]
     for row in rows:
         values = [row[part][metric] for part in parts]
@@ -24,8 +35,10 @@ def round_table(rows: Sequence[Row], metric: str = "accuracy") -> str:
                 str(row["round"] + 1),
                 str(row["labelled"]),
                 *(f"{value:.2%}" if metric in PERCENT_METRICS else f"{value:.4f}" for value in values),
-                f"{row['test']['nll']:.4f}",
-                f"{row['test']['ece']:.4f}",
+                *(
+                    "–" if value is None else f"{value:.4f}"
+                    for value in (row["test"][second], row["test"]["ece"])
+                ),
                 f"{sum(row['seconds'].values()):.1f}",
             ]
         )

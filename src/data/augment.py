@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from src.config import Config
-from src.data.bundle import Split
+from src.data.bundle import DataBundle, Split
+from src.data.scene_augment import SceneAugmentation
 
 PADDING = 4
 """Pixels of black around the image before it is cropped back to its size."""
@@ -76,18 +77,25 @@ class Augmentation:
             black_1_C_1_1 = black_1_C_1_1 / split.std_C_1_1
         self.black_1_C_1_1 = black_1_C_1_1
 
-    def __call__(self, inputs_B_C_H_W: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """New inputs of the same shape, an equal share of them, in order, from the draws of each generator."""
+    def __call__(
+        self, inputs_B_C_H_W: Tensor, labels_B: Tensor, generators: Sequence[torch.Generator]
+    ) -> tuple[Tensor, Tensor]:
+        """New inputs of the same shape, an equal share of them, in order, from the draws of each generator; the labels
+        are as they were, since no image changes its class."""
         share = len(inputs_B_C_H_W) // len(generators)
         drawn = [draw(share, generator) for generator in generators]
         draws = Draws(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
         # Normalisation is affine and interpolation linear, so they change places if black is the origin.
-        return warp(inputs_B_C_H_W - self.black_1_C_1_1, draws).add_(self.black_1_C_1_1)
+        return warp(inputs_B_C_H_W - self.black_1_C_1_1, draws).add_(self.black_1_C_1_1), labels_B
 
 
-def augmentation(config: Config, split: Split) -> Augmentation | None:
+def augmentation(config: Config, data: DataBundle) -> Augmentation | SceneAugmentation | None:
     """What ``fit`` does to training batches; None where the config asks for nothing."""
-    return Augmentation(split) if config.data.augmentation else None
+    if not config.data.augmentation:
+        return None
+    if isinstance(data.train, Split):
+        return Augmentation(data.train)
+    return SceneAugmentation.of(config)
 
 
 def _from_centre(size: int, like: Tensor) -> Tensor:

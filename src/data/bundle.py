@@ -1,9 +1,9 @@
-"""What a dataset is once it is in memory: its facts, its two splits, and how a batch is taken from them.
+"""What a dataset is once it is loaded: its facts, its two splits, and how a batch is taken from them.
 Nothing here reads a file or knows a particular dataset, and nothing decides which inputs are labelled."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -24,6 +24,36 @@ class DatasetInfo:
     train_size: int
     test_size: int
     class_names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...] | None = None
+    """RGB of each class in 0 … 255, where classes are drawn (segmentation)."""
+
+
+class Source(Protocol):
+    """One split: inputs and labels by dataset index, in an order that never changes."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs and labels come out."""
+        ...
+
+    @property
+    def indices(self) -> Tensor:
+        """All dataset indices of the split, in order, on its device."""
+        ...
+
+    def pixels(self, indices_B: Tensor) -> Tensor:
+        """The uint8 pixels_B_C_H_W of these int64 indices, as they were read."""
+        ...
+
+    def inputs(self, indices_B: Tensor) -> Tensor:
+        """inputs_B_C_H_W in float32 for these int64 indices; an index outside 0 … len − 1 raises."""
+        ...
+
+    def labels(self, indices_B: Tensor) -> Tensor:
+        """Their int64 labels: labels_B, or masks_B_H_W where every pixel has a label."""
+        ...
 
 
 class Split:
@@ -48,8 +78,9 @@ class Split:
             raise ValueError(f"images on {images_N_C_H_W.device} but labels on {labels_N.device}")
         self.images_N_C_H_W = images_N_C_H_W.contiguous()
         self.labels_N = labels_N.contiguous()
-        self.mean_C_1_1 = self._per_channel(mean)
-        self.std_C_1_1 = self._per_channel(std)
+        channels = images_N_C_H_W.shape[1]
+        self.mean_C_1_1 = per_channel(mean, channels, self.device)
+        self.std_C_1_1 = per_channel(std, channels, self.device)
 
     def __len__(self) -> int:
         return len(self.labels_N)
@@ -63,37 +94,50 @@ class Split:
         """All dataset indices of the split, in order."""
         return torch.arange(len(self), device=self.device)
 
+    def pixels(self, indices_B: Tensor) -> Tensor:
+        """The uint8 pixels_B_C_H_W of these int64 indices on the split's device."""
+        # index_select, because advanced indexing of uint8 images is an order of magnitude slower on a CPU.
+        return self.images_N_C_H_W.index_select(0, indices_B.to(self.device))
+
     def inputs(self, indices_B: Tensor) -> Tensor:
         """The images of these int64 indices as float32 inputs_B_C_H_W on the split's device.
 
         Pixels are divided by 255 into [0, 1] and then, where the split has them, mean is subtracted and the rest is
         divided by std, per channel. An index outside 0 … len − 1 raises (negative ones too).
         """
-        # index_select, because advanced indexing of uint8 images is an order of magnitude slower on a CPU.
-        selected_B_C_H_W = self.images_N_C_H_W.index_select(0, indices_B.to(self.device))
-        inputs_B_C_H_W = selected_B_C_H_W.float().mul_(1 / 255)
-        if self.mean_C_1_1 is not None:
-            inputs_B_C_H_W.sub_(self.mean_C_1_1)
-        if self.std_C_1_1 is not None:
-            inputs_B_C_H_W.div_(self.std_C_1_1)
-        return inputs_B_C_H_W
+        return normalised(self.pixels(indices_B), self.mean_C_1_1, self.std_C_1_1)
 
-    def _per_channel(self, values: Sequence[float] | None) -> Tensor | None:
-        if values is None:
-            return None
-        channels = self.images_N_C_H_W.shape[1]
-        if len(values) != channels:
-            raise ValueError(f"{len(values)} normalisation values for {channels} channels")
-        return torch.tensor(values, dtype=torch.float32, device=self.device).view(channels, 1, 1)
+    def labels(self, indices_B: Tensor) -> Tensor:
+        """labels_B of these int64 indices; an index outside 0 … len − 1 raises (negative ones too)."""
+        return self.labels_N.index_select(0, indices_B.to(self.device))
 
 
 @dataclass(frozen=True)
 class DataBundle:
-    """A dataset in memory. Validation inputs and the pool are subsets of ``train``; ``test`` is only evaluated on."""
+    """A loaded dataset. Validation inputs and the pool are subsets of ``train``; ``test`` is only evaluated on."""
 
     info: DatasetInfo
-    train: Split
-    test: Split
+    train: Source
+    test: Source
+
+
+def normalised(bytes_B_C_H_W: Tensor, mean_C_1_1: Tensor | None, std_C_1_1: Tensor | None) -> Tensor:
+    """New float32 inputs_B_C_H_W: bytes over 255, less the mean and over the standard deviation where given."""
+    inputs_B_C_H_W = bytes_B_C_H_W.float().mul_(1 / 255)
+    if mean_C_1_1 is not None:
+        inputs_B_C_H_W.sub_(mean_C_1_1)
+    if std_C_1_1 is not None:
+        inputs_B_C_H_W.div_(std_C_1_1)
+    return inputs_B_C_H_W
+
+
+def per_channel(values: Sequence[float] | None, channels: int, device: torch.device) -> Tensor | None:
+    """The values as float32 of shape C,1,1; ValueError where there is not one a channel."""
+    if values is None:
+        return None
+    if len(values) != channels:
+        raise ValueError(f"{len(values)} normalisation values for {channels} channels")
+    return torch.tensor(values, dtype=torch.float32, device=device).view(channels, 1, 1)
 
 
 def _describe(tensor: Tensor) -> str:

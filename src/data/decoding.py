@@ -1,12 +1,13 @@
 """From image files to one uint8 tensor, in parallel, kept on disk for the next time.
-Which files there are and what they show is ``image_folder``'s affair."""
+Which files there are and what they show is ``image_folder``'s affair; scenes have a cache of their own."""
 
 import hashlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from torch import Tensor
 from src.data.files import in_a_line, unreadable
 from src.utils.errors import UserError
 from src.utils.files import write_atomically
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 IMAGE_SUFFIXES = frozenset(
     (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -28,23 +32,34 @@ def decode(path: Path, channels: int, size: tuple[int, int] | None = None) -> np
     ``size`` (rows, columns) resizes it bilinearly, averaging where it shrinks. Of an animation the first frame is
     taken, and transparency is ignored. Raises UserError, naming the file, where there is no such image in it.
     """
-    # Imported where it is used: no other dataset needs it.
     from PIL import Image, ImageOps
+
+    def upright(opened: "Image.Image") -> "Image.Image":
+        image = ImageOps.exif_transpose(opened).convert("L" if channels == 1 else "RGB")
+        return image if size is None else image.resize(size[::-1], Image.Resampling.BILINEAR)
+
+    image = load_image(path, upright)
+    return np.asarray(image).reshape(image.height, image.width, channels).transpose(2, 0, 1)
+
+
+def load_image(path: Path, convert: Callable[["Image"], "Image"]) -> "Image":
+    """What ``convert`` makes of the image in the file, which it is given as PIL opens it, before it is decoded.
+
+    Raises UserError, naming the file, where there is no such image in it, where its pixels have more than 8 bits, and
+    where ``convert`` raises.
+    """
+    # Imported where it is used: no other dataset needs it.
+    from PIL import Image
 
     try:
         with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode[0] in "IF":
-                raise ValueError(f"its pixels have more than 8 bits, mode {image.mode}; save it with 8")
-            image = image.convert("L" if channels == 1 else "RGB")
-            if size is not None:
-                image = image.resize(size[::-1], Image.Resampling.BILINEAR)
-            pixels_H_W_C = np.asarray(image).reshape(image.height, image.width, channels)
+            if opened.mode[0] in "IF":
+                raise ValueError(f"its pixels have more than 8 bits, mode {opened.mode}; save it with 8")
+            return convert(opened)
     except Exception as error:  # PIL's decoders answer damaged files with errors of many kinds
         raise UserError(
             f"{path} cannot be read as an image ({in_a_line(error)}); put a good copy in its place, or remove it"
         ) from None
-    return pixels_H_W_C.transpose(2, 0, 1)
 
 
 class PixelCache:
@@ -58,7 +73,7 @@ class PixelCache:
         self.paths, self.shape, self.resize = paths, shape, resize
         self._prefix = "x".join(map(str, shape)) + ("-resized-" if resize else "-unscaled-")
         self._folder = root / CACHE_FOLDER
-        self._path = self._folder / f"{self._prefix}{_fingerprint(root, paths)}.u8"
+        self._path = self._folder / f"{self._prefix}{fingerprint(root, paths)}.u8"
 
     def exists(self) -> bool:
         """Whether the pixels are there, whole."""
@@ -110,13 +125,17 @@ class PixelCache:
             print(f"image_folder: cannot write to {self._folder}; nothing is kept", file=sys.stderr)
 
 
-def _fingerprint(root: Path, paths: Sequence[Path]) -> str:
+def fingerprint(root: Path, paths: Sequence[Path]) -> str:
+    """A name for the content of these files, in order: their paths from ``root``, sizes in bytes and times of change.
+
+    The files may move with ``root`` and nothing else may change. Raises UserError where one is not there.
+    """
     content = hashlib.sha256()
     for path in paths:
         try:
             status = path.stat()
         except OSError as error:
             raise unreadable(path, error) from None
-        content.update(os.fsencode(path.relative_to(root)))
+        content.update(os.fsencode(os.path.relpath(path, root)))
         content.update(f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
     return content.hexdigest()[:32]

@@ -5,14 +5,14 @@ import numpy as np
 import torch
 
 from src.data.bundle import DatasetInfo
-from src.data.registry import DATASETS, Arrays, Dataset
+from src.data.registry import DATASETS, ArrayDataset, Arrays
 
 EVERY = 5
 """Of each class, in the published order, the 5th, 10th, 15th … image is a test image."""
 
 
 @DATASETS.register("digits")
-class Digits(Dataset):
+class Digits(ArrayDataset):
     """1,797 digits of 13 writers, the test part of UCI's "Optical Recognition of Handwritten Digits"
     (E. Alpaydin and C. Kaynak, 1998, https://doi.org/10.24432/C50P49), as sklearn.datasets.load_digits has it.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from src.data.bundle import DatasetInfo
 from src.data.files import Layout, check_labels, in_a_line, unreadable
 from src.data.mnist import Mnist
-from src.data.registry import DATASETS, Arrays, Dataset
+from src.data.registry import DATASETS, ArrayDataset, Arrays
 from src.utils.errors import UserError
 
 SAMPLES, LABELS = "amnist_samples.pt", "amnist_labels.pt"
@@ -19,7 +19,7 @@ AMBIGUOUS = 60_000
 
 
 @DATASETS.register("dirty_mnist")
-class DirtyMnist(Dataset):
+class DirtyMnist(ArrayDataset):
     """J. Mukhoti, A. Kirsch, J. van Amersfoort, P. Torr, Y. Gal, 2021, "Deep Deterministic Uncertainty: A New Simple
     Baseline", https://arxiv.org/abs/2102.11582.
 

@@ -10,7 +10,7 @@ import torch
 
 from src.data.bundle import DatasetInfo
 from src.data.decoding import IMAGE_SUFFIXES, PixelCache, decode
-from src.data.registry import DATASETS, Arrays, Dataset
+from src.data.registry import DATASETS, ArrayDataset, Arrays
 from src.utils.seeding import seed
 
 TEST_SHARE = 0.2
@@ -26,7 +26,7 @@ class Listing(NamedTuple):
 
 
 @DATASETS.register("image_folder")
-class ImageFolder(Dataset):
+class ImageFolder(ArrayDataset):
     """``data.path`` holds ``train/<class>/…`` and ``test/<class>/…``, or ``<class>/…`` alone.
 
     In the second case a fifth of each class (at least one image) is taken for the test, by a draw that depends on the

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from src.data.files import Layout
-from src.data.registry import Arrays, Dataset
+from src.data.registry import ArrayDataset, Arrays
 from src.utils.errors import UserError
 
 
@@ -23,7 +23,7 @@ class Found(NamedTuple):
     files: dict[str, Path]
 
 
-class PublishedDataset(Dataset):
+class PublishedDataset(ArrayDataset):
     """The first place that has all files of a layout is taken whole. Where there is none, torchvision downloads what
     its own layout's first folder lacks. A file that is there is never downloaded over."""
 

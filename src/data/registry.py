@@ -2,26 +2,22 @@
 How one dataset is read is in its own file; here the config is held against the dataset's own sizes."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from src.config import Config
-from src.data.bundle import DataBundle, DatasetInfo, Split, Task
+from src.data.bundle import DataBundle, DatasetInfo, Source, Split, Task
 from src.utils.errors import UserError
 from src.utils.registry import Registry
 
 Arrays = tuple[Tensor, Tensor]
 """images_N_C_H_W (uint8) and labels_N (int64) of one split, on the CPU."""
 
-PLANNED: dict[str, Task] = {
-    "cityscapes": "segmentation",
-    "cityscapes_yu": "segmentation",
-    "voc": "segmentation",
-    "synthetic_streets": "segmentation",
-}
-"""Datasets that configs may name although this version cannot load them."""
+Normalisation = Sequence[float] | None
+"""A mean or standard deviation a channel; None where pixels are only divided by 255."""
 
 
 class Dataset(ABC):
@@ -38,21 +34,39 @@ class Dataset(ABC):
         """The facts: an attribute of the class where they are published, so that no file need be there."""
 
     @abstractmethod
-    def read(self) -> tuple[Arrays, Arrays]:
-        """The training and the test arrays, always in the same order; UserError where files are missing or bad."""
+    def splits(
+        self, device: torch.device | str, mean: Normalisation, std: Normalisation
+    ) -> tuple[Source, Source]:
+        """The training and the test split, always in the same order; UserError where files are missing or bad."""
 
     @abstractmethod
     def availability(self) -> str:
         """One sentence: where the data is, or where it was looked for and what loading it will try."""
 
 
-DATASETS: Registry[type[Dataset]] = Registry("dataset", planned=tuple(PLANNED))
+class ArrayDataset(Dataset):
+    """A dataset small enough to be held whole on the device."""
+
+    @abstractmethod
+    def read(self) -> tuple[Arrays, Arrays]:
+        """The training and the test arrays, always in the same order; UserError where files are missing or bad."""
+
+    def splits(
+        self, device: torch.device | str, mean: Normalisation, std: Normalisation
+    ) -> tuple[Split, Split]:
+        train, test = (
+            Split(images_N_C_H_W.to(device), labels_N.to(device), mean, std)
+            for images_N_C_H_W, labels_N in self.read()
+        )
+        return train, test
+
+
+DATASETS: Registry[type[Dataset]] = Registry("dataset")
 
 
 def task_of(name: str) -> Task:
-    """The task of any dataset of the schema, loadable in this version or not; UserError for an unknown name."""
-    planned = PLANNED.get(name.lower())
-    return planned if planned is not None else DATASETS.get(name).task
+    """The task of the dataset of that name; UserError for an unknown name."""
+    return DATASETS.get(name).task
 
 
 def dataset_info(config: Config) -> DatasetInfo:
@@ -65,17 +79,11 @@ def dataset_info(config: Config) -> DatasetInfo:
 
 
 def load_dataset(config: Config, device: torch.device | str) -> DataBundle:
-    """The dataset that the config names, whole and on the device; UserError as ``dataset_info`` and for bad files."""
+    """The dataset that the config names, for the device; UserError as ``dataset_info`` and for bad files."""
     dataset = _dataset(config)
     info = _checked_info(dataset)
-    train, test = dataset.read()
     mean, std = (config.data.mean, config.data.std) if config.data.rgb_normalization else (None, None)
-
-    def on_device(arrays: Arrays) -> Split:
-        images_N_C_H_W, labels_N = arrays
-        return Split(images_N_C_H_W.to(device), labels_N.to(device), mean, std)
-
-    return DataBundle(info, on_device(train), on_device(test))
+    return DataBundle(info, *dataset.splits(device, mean, std))
 
 
 def availability(config: Config) -> str:
@@ -94,6 +102,7 @@ def _checked_info(dataset: Dataset) -> DatasetInfo:
     info = dataset.info
     _check_sizes(dataset.config, info)
     _check_normalisation(dataset.config, info)
+    _check_ignore_label(dataset.config, info)
     return info
 
 
@@ -110,9 +119,11 @@ def _check_sizes(config: Config, info: DatasetInfo) -> None:
         ("model.input_channels", model.input_channels, info.channels),
     ):
         if given is not None and given != own:
+            resized = info.task == "segmentation" and key in ("data.img_rows", "data.img_cols")
             raise config.error(
                 key,
-                f"{given} contradicts {info.name}, which has {own}; leave it null to take the dataset's own",
+                f"{given} contradicts {info.name}, which has {own}; leave it null to take the dataset's own"
+                + (", or set data.resize to true" if resized else ""),
             )
 
 
@@ -126,3 +137,13 @@ def _check_normalisation(config: Config, info: DatasetInfo) -> None:
                 f"{len(values or ())} values, but {info.name} has {info.channels} channel(s) and "
                 "data.rgb_normalization needs one a channel",
             )
+
+
+def _check_ignore_label(config: Config, info: DatasetInfo) -> None:
+    ignored = config.data.ignore_label
+    if info.task == "segmentation" and 0 <= ignored < info.nb_classes:
+        raise config.error(
+            "data.ignore_label",
+            f"{ignored} is the class {info.class_names[ignored]!r} of {info.name}, and void pixels need a number "
+            f"that is no class (0 … {info.nb_classes - 1}); 255 is usual",
+        )

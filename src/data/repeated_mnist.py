@@ -8,7 +8,7 @@ from torch import Tensor
 
 from src.data.bundle import DatasetInfo
 from src.data.mnist import Mnist
-from src.data.registry import DATASETS, Arrays, Dataset
+from src.data.registry import DATASETS, ArrayDataset, Arrays
 from src.utils.seeding import seed
 
 COPIES = 3
@@ -17,7 +17,7 @@ NOISE = 0.1 * 0.3081 * 255
 
 
 @DATASETS.register("repeated_mnist")
-class RepeatedMnist(Dataset):
+class RepeatedMnist(ArrayDataset):
     """A. Kirsch, J. van Amersfoort, Y. Gal, 2019, "BatchBALD: Efficient and Diverse Batch Acquisition for Deep Bayesian
     Active Learning", section 4.1: MNIST three times over, with Gaussian noise of standard deviation 0.1 on images
     that are normalised.

@@ -7,30 +7,34 @@ from pathlib import Path
 from torch import nn
 
 from src.config import Config
+from src.config.schema import DenseFeatures
 from src.layers.variational import VariationalConv2d, VariationalLinear
 from src.models.bayesian import BayesianNetwork
 from src.models.cnn import CNN
+from src.models.deeplab import DeepLabV3Plus
+from src.models.dense_loss import DenseLoss
+from src.models.drn import DRN, DRNS
 from src.models.mir import MIR
 from src.models.mlp import MLP, MLPDecoder
 from src.models.network import Network
 from src.models.pretrained import Weights, download_weights, read_weights
 from src.models.resnet import RESNETS, ResNet
 from src.models.resnet_decoder import ResNetDecoder
+from src.models.unet import UNet
 from src.utils.errors import UserError
 from src.utils.registry import Registry
 
 Architecture = Callable[[Config, Sequence[int], int, Weights | None], Network]
 """(config, input_shape, nb_classes, pretrained weights) → a network of one member."""
-Backbone = Callable[[Config, Sequence[int], int, Weights | None], tuple[Network, nn.Module]]
-"""The same → the network and the decoder of its features, made in this order."""
+Backbone = Callable[[Config, Sequence[int], int, Weights | None], tuple[Network, nn.Module | None]]
+"""The same → the network and the decoder of its features, made in this order; dense networks have none."""
 
-SEGMENTATION = (
-    *("UNet", "deeplabv3plus"),
-    *(f"drn_c_{depth}" for depth in (26, 42, 58)),
-    *(f"drn_d_{depth}" for depth in (22, 24, 38, 40, 54, 56, 105, 107)),
-)
-ARCHITECTURES: Registry[Architecture] = Registry("model", planned=SEGMENTATION)
-BACKBONES: Registry[Backbone] = Registry("MIR backbone", planned=SEGMENTATION[1:])
+ARCHITECTURES: Registry[Architecture] = Registry("model")
+BACKBONES: Registry[Backbone] = Registry("MIR backbone")
+SEGMENTATION = ("unet", "deeplabv3plus", *DRNS)
+"""The names of dense networks, in the registry of models; all but the first are MIR backbones too."""
+PUBLISHED_DRNS = ("drn_c_26", "drn_c_42", "drn_c_58", "drn_d_22", "drn_d_38", "drn_d_54", "drn_d_105")
+"""Those whose authors publish ImageNet weights."""
 
 
 @ARCHITECTURES.register("MLP")
@@ -73,16 +77,52 @@ def _bcnn(config: Config, input_shape: Sequence[int], nb_classes: int, weights: 
 def _resnet(
     name: str, config: Config, input_shape: Sequence[int], nb_classes: int, weights: Weights | None
 ) -> ResNet:
-    model = config.model
-    dropout = model.dropout_probabilities[0] if model.dropout_probabilities else 0.0
+    small_image_stem = config.model.small_image_stem
     try:
-        return ResNet(name, input_shape, nb_classes, dropout, model.small_image_stem, weights)
+        return ResNet(name, input_shape, nb_classes, _first_dropout(config), small_image_stem, weights)
     except UserError as error:
         raise config.error(_weights_key(config), str(error)) from None
 
 
 for _name in RESNETS:
     ARCHITECTURES.register(_name)(partial(_resnet, _name))
+
+
+@ARCHITECTURES.register("UNet")
+def _unet(config: Config, input_shape: Sequence[int], nb_classes: int, weights: Weights | None) -> UNet:
+    return UNet(input_shape, nb_classes, _first_dropout(config), _objective(config))
+
+
+@ARCHITECTURES.register("deeplabv3plus")
+def _deeplab(
+    config: Config, input_shape: Sequence[int], nb_classes: int, weights: Weights | None
+) -> DeepLabV3Plus:
+    backbone = config.model.deeplab_configs.backbone
+    if backbone not in RESNETS:
+        raise config.error(
+            "model.deeplab_configs.backbone",
+            f"'{backbone}' is no residual network; choices: {', '.join(RESNETS)}",
+        )
+    dropout, features, objective = _first_dropout(config), _features(config), _objective(config)
+    try:
+        return DeepLabV3Plus(backbone, input_shape, nb_classes, dropout, features, objective, weights)
+    except UserError as error:
+        raise config.error(_weights_key(config), str(error)) from None
+
+
+def _drn(
+    name: str, config: Config, input_shape: Sequence[int], nb_classes: int, weights: Weights | None
+) -> DRN:
+    dropout, features, objective = _first_dropout(config), _features(config), _objective(config)
+    use_torch_up = config.model.use_torch_up
+    try:
+        return DRN(name, input_shape, nb_classes, dropout, features, objective, use_torch_up, weights)
+    except UserError as error:
+        raise config.error(_weights_key(config), str(error)) from None
+
+
+for _name in DRNS:
+    ARCHITECTURES.register(_name)(partial(_drn, _name))
 
 
 @ARCHITECTURES.register("MIR")
@@ -114,8 +154,32 @@ for _name in RESNETS:
     BACKBONES.register(_name)(partial(_resnet_backbone, _name))
 
 
+def _dense_backbone(
+    name: str, config: Config, input_shape: Sequence[int], nb_classes: int, weights: Weights | None
+) -> tuple[Network, None]:
+    return ARCHITECTURES.get(name)(config, input_shape, nb_classes, weights), None
+
+
+for _name in SEGMENTATION[1:]:
+    BACKBONES.register(_name)(partial(_dense_backbone, _name))
+
+
+def _first_dropout(config: Config) -> float:
+    return config.model.dropout_probabilities[0] if config.model.dropout_probabilities else 0.0
+
+
+def _features(config: Config) -> DenseFeatures:
+    """What is handed to a density head, which MIR alone has."""
+    return config.model.mir_configs.features if config.model.name == "mir" else "logits"
+
+
+def _objective(config: Config) -> DenseLoss:
+    return DenseLoss(config.training.loss, config.data.ignore_label)
+
+
 def pretrained_weights(config: Config, download: bool = True) -> Weights | None:
-    """What the network of ``model.pretrained`` begins with: the file's weights, or torchvision's where that is null.
+    """What the network of ``model.pretrained`` (in DeepLabv3+ the residual one) begins with: the file's weights, or
+    torchvision's where that is null.
 
     None for a network that begins at random, and, without ``download``, in place of torchvision's. Raises UserError
     at the key that asks for what cannot be had.
@@ -129,18 +193,30 @@ def pretrained_weights(config: Config, download: bool = True) -> Weights | None:
                 "is given and model.pretrained is false; set that to true, or this to null",
             )
         return None
-    if name not in RESNETS:
+    published = model.deeplab_configs.backbone if name == "deeplabv3plus" else name
+    if published not in (*RESNETS, *DRNS):
         raise config.error("model.pretrained", f"{name} has no pretrained weights; set it to false")
     try:
         if model.pretrained_model is not None:
             return read_weights(Path(model.pretrained_model))
-        if model.small_image_stem:
+        if published in DRNS:
+            raise UserError(_where_drn_weights_are(name))
+        if model.small_image_stem and name in RESNETS:
             raise UserError(
                 "torchvision's weights are for the usual stem; set model.small_image_stem to false"
             )
-        return download_weights(name) if download else None
+        return download_weights(published) if download else None
     except UserError as error:
         raise config.error(_weights_key(config), str(error)) from None
+
+
+def _where_drn_weights_are(name: str) -> str:
+    source = (
+        f"get the file {name}-*.pth that its authors publish at http://dl.yf.io/drn/"
+        if name in PUBLISHED_DRNS
+        else "its authors publish none, so give a file of a network that you trained"
+    )
+    return f"the weights of {name} are not downloaded; {source}, and name its path in model.pretrained_model"
 
 
 def _weights_key(config: Config) -> str:

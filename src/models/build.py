@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import torch
 
-from src.config import Config
+from src.config import Config, MirConfig
 from src.layers.convolution import use_channels_last
 from src.layers.stacked import stack_members
 from src.layers.stochastic import stochastic_layers
-from src.models.architectures import ARCHITECTURES, BACKBONES, pretrained_weights
+from src.models.architectures import ARCHITECTURES, BACKBONES, SEGMENTATION, pretrained_weights
 from src.models.density import DENSITY_HEADS, DensityModel
 from src.models.network import Network
 from src.models.precision import MixedPrecision
@@ -54,9 +54,10 @@ def build_density(config: Config, seeds: RoundSeeds) -> DensityModel | None:
     return DensityModel(head, normalize, mir.dim_reduction)
 
 
-def check_model(config: Config, input_shape: Sequence[int], nb_classes: int) -> int:
+def check_model(config: Config, input_shape: Sequence[int], nb_classes: int, dense: bool = False) -> int:
     """The model's number of parameters, from building it and its density head once without memory.
 
+    ``dense`` says that labels are masks, a class a pixel, which takes a segmentation network, and no other task does.
     Raises UserError at the line of the key that cannot be built.
     """
     model, mir = config.model, config.model.mir_configs
@@ -70,6 +71,7 @@ def check_model(config: Config, input_shape: Sequence[int], nb_classes: int) -> 
                 registry.get(name)
             except UserError as error:
                 raise config.error(key, str(error)) from None
+    _check_task(config, dense)
     weights = pretrained_weights(config, download=False)
     with torch.device("meta"):
         try:
@@ -83,21 +85,37 @@ def check_model(config: Config, input_shape: Sequence[int], nb_classes: int) -> 
             "layer but the first (model.hidden_layers, model.dropout_probabilities)",
         )
     if model.name == "mir":
-        _check_density(config, network.feature_dims)
+        _check_density(config, network)
     return model.ensemble * sum(parameter.numel() for parameter in network.parameters())
 
 
-def _check_density(config: Config, feature_dims: int) -> None:
-    mir = config.model.mir_configs
+def _check_task(config: Config, dense: bool) -> None:
+    model, in_mir = config.model, config.model.name == "mir"
+    key, name = (
+        ("model.mir_configs.backbone", model.mir_configs.backbone) if in_mir else ("model.name", model.name)
+    )
+    if name == "mir" or (name in SEGMENTATION) == dense:
+        return
+    own, labels = ("classification", "a class a pixel") if dense else ("segmentation", "a class an image")
+    registry = BACKBONES if in_mir else ARCHITECTURES
+    fitting = [other for other in registry if other == "mir" or (other in SEGMENTATION) == dense]
+    raise config.error(
+        key,
+        f"'{name}' is a network for {own}, and {config.data.dataset} has {labels}; choices: {', '.join(fitting)}",
+    )
+
+
+def _check_density(config: Config, network: Network) -> None:
+    mir, feature_dims = config.model.mir_configs, network.feature_dims
     if mir.feature_dims not in (None, feature_dims):
         raise config.error(
             "model.mir_configs.feature_dims",
-            f"{mir.feature_dims} contradicts the backbone, whose hidden features are {feature_dims} wide",
+            f"{mir.feature_dims} contradicts the backbone, whose {_features(mir, network)} are {feature_dims} wide",
         )
     if mir.dim_reduction > feature_dims:
         raise config.error(
             "model.mir_configs.dim_reduction",
-            f"{mir.dim_reduction} exceeds the {feature_dims} hidden features; lower it, or -1 for no reduction",
+            f"{mir.dim_reduction} exceeds the {feature_dims} {_features(mir, network)}; lower it, or -1 for none",
         )
     if mir.greedy_search and not DENSITY_HEADS.get(mir.density_model).searches_dimension:
         searching = ", ".join(name for name in DENSITY_HEADS if DENSITY_HEADS.get(name).searches_dimension)
@@ -109,3 +127,8 @@ def _check_density(config: Config, feature_dims: int) -> None:
         build_density(config, RoundSeeds(0, 0))
     except UserError as error:
         raise config.error(f"model.mir_configs.{error.key or 'density_model'}", str(error)) from None
+
+
+def _features(mir: MirConfig, network: Network) -> str:
+    of_pixels = network.dense and mir.features == "logits"
+    return "class scores (model.mir_configs.features logits)" if of_pixels else "hidden features"

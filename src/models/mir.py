@@ -5,6 +5,8 @@ features what classification alone would discard, so that their density says mor
 itself is fitted after training (``density/``).
 """
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from src.models.network import Network, cross_entropy
@@ -15,7 +17,7 @@ class MIR(Network):
 
     With λ = ``reconstruction_weight``, the objective is CE/λ + MSE where λ ≥ 1, else CE + λ·MSE: the larger of
     the two terms' weights is 1. Over ``warmup`` epochs the weight of CE rises linearly to its value.
-    Without a decoder (segmentation) the objective is CE with its weight.
+    Without a decoder (segmentation) the objective is the backbone's with the weight of CE.
     """
 
     def __init__(
@@ -28,6 +30,7 @@ class MIR(Network):
         self.mse_weight = min(1.0, reconstruction_weight)
         self.warmup = warmup
         self.feature_dims, self.largest_map = backbone.feature_dims, backbone.largest_map
+        self.dense = backbone.dense
 
     def encode(self, inputs_M_N_S: Tensor) -> Tensor:
         return self.backbone.encode(inputs_M_N_S)
@@ -35,14 +38,20 @@ class MIR(Network):
     def classify(self, features_M_N_D: Tensor) -> Tensor:
         return self.backbone.classify(features_M_N_D)
 
+    def enlarge(self, logits_M_N_C: Tensor, size: Sequence[int]) -> Tensor:
+        return self.backbone.enlarge(logits_M_N_C, size)
+
     def last_inputs(self, features_M_N_D: Tensor) -> Tensor:
         return self.backbone.last_inputs(features_M_N_D)
 
     def loss(self, inputs_M_N_S: Tensor, labels_M_N: Tensor, epoch: int | None = None) -> Tensor:
-        features_M_N_D = self.encode(inputs_M_N_S)
         risen = 1.0 if epoch is None or not self.warmup else min(1.0, (epoch + 1) / self.warmup)
-        loss_M = risen * self.ce_weight * cross_entropy(self.classify(features_M_N_D), labels_M_N)
         if self.decoder is None:
-            return loss_M
+            return risen * self.ce_weight * self.backbone.loss(inputs_M_N_S, labels_M_N, epoch)
+        features_M_N_D = self.encode(inputs_M_N_S)
+        loss_M = risen * self.ce_weight * cross_entropy(self.classify(features_M_N_D), labels_M_N)
         residual_M_R = (self.decoder(features_M_N_D) - inputs_M_N_S).flatten(1)
         return loss_M + self.mse_weight * residual_M_R.square().mean(1)
+
+    def loss_weight(self, labels_M_N: Tensor) -> Tensor:
+        return self.backbone.loss_weight(labels_M_N)

@@ -1,9 +1,11 @@
-"""What every classifier is to the rest of the program: features, logits and a training loss, for M members at once.
+"""What every network is to the rest of the program: features, logits and a training loss, for M members at once.
 Architectures are one file each beside this one."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from copy import deepcopy
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,8 +16,12 @@ class Network(nn.Module, ABC):
     """M members of one architecture, with a leading member axis on inputs, features and logits.
 
     A plain network is M = 1. Every parameter and buffer has the member axis first.
+
+    A ``dense`` network has features, logits and labels a pixel: features_M_N_D_h_w, often smaller than the input,
+    logits_M_N_C_h_w of these, and logits_M_N_C_H_W of inputs of any size.
     """
 
+    dense: bool = False
     feature_dims: int
     largest_map: int = 0
     """Values in the largest feature map of one input, which batches are sized by; 0: no more than in the input."""
@@ -32,6 +38,11 @@ class Network(nn.Module, ABC):
     def classify(self, features_M_N_D: Tensor) -> Tensor:
         """logits_M_N_C of hidden features."""
 
+    def enlarge(self, logits_M_N_C: Tensor, size: Sequence[int]) -> Tensor:
+        """logits_M_N_C_H_W at the (rows, columns) of the inputs from logits_M_N_C_h_w at the features'; as they are
+        where there is no map."""
+        return logits_M_N_C
+
     def last_inputs(self, features_M_N_D: Tensor) -> Tensor:
         """last_inputs_M_N_E of hidden features: what the last layer is applied to; the features unless overridden."""
         return features_M_N_D
@@ -43,8 +54,13 @@ class Network(nn.Module, ABC):
         """
         return cross_entropy(self.classify(self.encode(inputs_M_N_S)), labels_M_N)
 
+    def loss_weight(self, labels_M_N: Tensor) -> Tensor:
+        """weight_M in float64: what a batch's loss counts for in a mean over batches; its inputs unless overridden."""
+        members, count = labels_M_N.shape[:2]
+        return torch.full((members,), count, dtype=torch.float64, device=labels_M_N.device)
+
     def forward(self, inputs_M_N_S: Tensor) -> Tensor:
-        return self.classify(self.encode(inputs_M_N_S))
+        return self.enlarge(self.classify(self.encode(inputs_M_N_S)), inputs_M_N_S.shape[-2:])
 
     def split(self) -> list["Network"]:
         """The members as networks of one member each, sharing this one's storage: training them trains this."""

@@ -20,10 +20,17 @@ BATCH_BYTES = {"cpu": 2**22, "cuda": 2**27}
 class Source(Protocol):
     """Where inputs come from: a split of a dataset, whose order is fixed."""
 
-    labels_N: Tensor
+    @property
+    def device(self) -> torch.device:
+        """Where inputs and labels are."""
+        ...
 
     def inputs(self, indices_B: Tensor) -> Tensor:
         """inputs_B_S in float32 for these dataset indices."""
+        ...
+
+    def labels(self, indices_B: Tensor) -> Tensor:
+        """labels_B in int64, or masks_B_H_W, for these dataset indices."""
         ...
 
 
@@ -40,14 +47,27 @@ def batches(source: Source, indices_N: Tensor, model: Network) -> Iterator[tuple
 
 @torch.no_grad()
 def mean_loss(model: Network, source: Source, indices_N: Tensor) -> Tensor:
-    """loss_M: each member's training objective over all these inputs, in evaluation mode."""
+    """loss_M: each member's training objective over all these inputs, in evaluation mode.
+
+    Batches count for what the model says that they do (``Network.loss_weight``); 0 where all count for nothing, as
+    images without a valid pixel do.
+    """
     model.eval()
-    total_M = torch.zeros(model.members, dtype=torch.float64, device=source.labels_N.device)
+    total_M = torch.zeros(model.members, dtype=torch.float64, device=source.device)
+    weight_M = torch.zeros_like(total_M)
     for indices_B, inputs_1_B_S in batches(source, indices_N, model):
         inputs_M_B_S = inputs_1_B_S.expand(model.members, *inputs_1_B_S.shape[1:])
-        labels_M_B = source.labels_N.index_select(0, indices_B).expand(model.members, -1)
-        total_M += model.loss(inputs_M_B_S, labels_M_B).double() * len(indices_B)
-    return total_M / len(indices_N)
+        labels_B = source.labels(indices_B)
+        labels_M_B = labels_B.expand(model.members, *labels_B.shape)
+        batch_weight_M = model.loss_weight(labels_M_B)
+        total_M += model.loss(inputs_M_B_S, labels_M_B).double() * batch_weight_M
+        weight_M += batch_weight_M
+    return weighted_mean(total_M, weight_M)
+
+
+def weighted_mean(total_M: Tensor, weight_M: Tensor) -> Tensor:
+    """total / weight, and 0 where nothing weighed anything."""
+    return total_M / weight_M.where(weight_M > 0, 1)
 
 
 def refuse_non_finite(values_B: Tensor, indices_B: Tensor, what: str) -> None:
@@ -61,7 +81,8 @@ def refuse_non_finite(values_B: Tensor, indices_B: Tensor, what: str) -> None:
 
 @torch.no_grad()
 def feature_batches(model: Network, source: Source, indices_N: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """(indices_B, features_B_D) of a one-member network, in evaluation mode without Monte-Carlo masks.
+    """(indices_B, features_B_D) of a one-member network, in evaluation mode without Monte-Carlo masks;
+    features_B_D_h_w of a dense one.
 
     Raises NonFiniteError with the dataset indices where one is NaN or infinite.
     """
@@ -74,13 +95,15 @@ def feature_batches(model: Network, source: Source, indices_N: Tensor) -> Iterat
 
 @torch.no_grad()
 def member_log_probs(model: Network, inputs_1_B_S: Tensor) -> Tensor:
-    """log_probs_B_K_C under each member: the ensemble's, or the Monte-Carlo passes that the model was set to."""
+    """log_probs_B_K_C under each member: the ensemble's, or the Monte-Carlo passes that the model was set to;
+    log_probs_B_K_C_H_W of a dense model."""
     logits_K_B_C = model(inputs_1_B_S.expand(model.members, *inputs_1_B_S.shape[1:]))
-    return logits_K_B_C.log_softmax(-1).transpose(0, 1)
+    return logits_K_B_C.log_softmax(2).transpose(0, 1)
 
 
 def predictive_log_probs(log_probs_N_K_C: Tensor) -> Tensor:
-    """log_probs_N_C of the predictive distribution: the mean of the members' probabilities, never of logits."""
+    """log_probs_N_C (or _N_C_H_W) of the predictive distribution: the mean of the members' probabilities, never of
+    logits."""
     return log_probs_N_K_C.logsumexp(1) - math.log(log_probs_N_K_C.shape[1])
 
 

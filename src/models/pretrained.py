@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from src.utils.errors import UserError
 
 Weights = dict[str, Tensor]
-"""Tensors by the names that torchvision gives them."""
+"""Tensors by the names that torchvision, or whoever published them, gives them."""
 
-CLASSIFIER, STEM = "fc.", "conv1.weight"
 NOT_WEIGHTS = "num_batches_tracked"
 
 
@@ -45,21 +44,23 @@ def read_weights(path: Path) -> Weights:
     return found
 
 
-def load_weights(net: nn.Module, weights: Weights) -> None:
-    """Put the weights into the network, in float32. A classifier for other classes is left out, and a first
-    convolution over RGB serves grey images as the sum over its channels: the response to R = G = B.
+def load_weights(
+    net: nn.Module, weights: Weights, classifier: str = "fc.", stem: str = "conv1.weight"
+) -> None:
+    """Put the weights into the network, in float32. A ``classifier`` for other classes is left out, and a first
+    convolution (``stem``) over RGB serves grey images as the sum over its channels: the response to R = G = B.
 
     Raises UserError with what is missing, too much or of another shape.
     """
     own = net.state_dict()
     given = {name: tensor.float() for name, tensor in weights.items() if not name.endswith(NOT_WEIGHTS)}
-    if STEM in given and given[STEM].ndim == 4 and (given[STEM].shape[1], own[STEM].shape[1]) == (3, 1):
-        given[STEM] = given[STEM].sum(1, keepdim=True)
+    if stem in given and given[stem].ndim == 4 and (given[stem].shape[1], own[stem].shape[1]) == (3, 1):
+        given[stem] = given[stem].sum(1, keepdim=True)
     kept = {
         name: tensor
         for name, tensor in own.items()
         if name.endswith(NOT_WEIGHTS)
-        or (name.startswith(CLASSIFIER) and (name not in given or given[name].shape != tensor.shape))
+        or (name.startswith(classifier) and (name not in given or given[name].shape != tensor.shape))
     }
     merged = {**given, **kept}
     problems = [

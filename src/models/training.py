@@ -13,15 +13,16 @@ from src.config import OptimizerConfig, TrainingConfig
 from src.layers.stacked import member_state
 from src.layers.stochastic import stochastic_layers
 from src.models.network import Network
-from src.models.prediction import Source, mean_loss
+from src.models.prediction import Source, mean_loss, weighted_mean
 from src.utils.errors import NonFiniteError
 from src.utils.seeding import RoundSeeds
 
 Scheduler = StepLR | LambdaLR | ReduceLROnPlateau | CosineAnnealingWarmRestarts
 OnEpoch = Callable[[int, float, float], None]
 """(epoch from 1, mean training loss, mean validation loss), called after each epoch."""
-Augment = Callable[[Tensor, Sequence[torch.Generator]], Tensor]
-"""(training inputs_MB_S, a generator a member) → inputs of that shape, each member's from its own generator."""
+Augment = Callable[[Tensor, Tensor, Sequence[torch.Generator]], tuple[Tensor, Tensor]]
+"""(training inputs_MB_S, labels_MB, a generator a member) → inputs and labels as many, each member's from its own
+generator; a crop may change the size of images and masks."""
 
 
 @dataclass
@@ -87,7 +88,7 @@ class JointFit:
         augment: Augment | None = None,
     ) -> None:
         self.model, self.source, self.training, self.augment = model, source, training, augment
-        self.device = source.labels_N.device
+        self.device = source.device
         self.train_indices_N = train_indices_N.to(self.device)
         self.val_indices_V = val_indices_V.to(self.device)
         # No larger than the set: torch cannot split by just any integer that a config may hold.
@@ -138,27 +139,27 @@ class JointFit:
         members, count = self.model.members, len(self.train_indices_N)
         order_M_N = torch.stack([torch.randperm(count, generator=g) for g in self.order_generators])
         indices_M_N = self.train_indices_N[order_M_N.to(self.device)]
-        losses, sizes = [], []
+        losses, weights = [], []
         for indices_M_B in indices_M_N.split(self.batch_size, 1):
             flat = indices_M_B.flatten()
-            inputs_MB_S = self.source.inputs(flat)
+            inputs_MB_S, labels_MB = self.source.inputs(flat), self.source.labels(flat)
             if self.augment is not None:
-                inputs_MB_S = self.augment(inputs_MB_S, self.augment_generators)
+                inputs_MB_S, labels_MB = self.augment(inputs_MB_S, labels_MB, self.augment_generators)
             inputs_M_B_S = inputs_MB_S.unflatten(0, (members, -1))
-            labels_M_B = self.source.labels_N.index_select(0, flat).view(members, -1)
+            labels_M_B = labels_MB.unflatten(0, (members, -1))
             self.optimizer.zero_grad(set_to_none=True)
             loss_M = self.model.loss(inputs_M_B_S, labels_M_B, epoch)
             loss_M.sum().backward()
             self.optimizer.step()
             losses.append(loss_M.detach())
-            sizes.append(indices_M_B.shape[1])
+            weights.append(self.model.loss_weight(labels_M_B))
         losses_B_M = torch.stack(losses)
         # Looked at once an epoch: a look after each batch would make a GPU wait.
         if (diverged_B_M := ~losses_B_M.isfinite() & running_M).any():
             batch, member = diverged_B_M.nonzero()[0].tolist()
             self._refuse(losses_B_M[batch, member].item(), indices_M_N[member], epoch, batch)
-        sizes_B_1 = torch.tensor(sizes, dtype=torch.float64, device=self.device)[:, None]
-        return ((losses_B_M.double() * sizes_B_1).sum(0) / count).tolist()
+        weights_B_M = torch.stack(weights)
+        return weighted_mean((losses_B_M.double() * weights_B_M).sum(0), weights_B_M.sum(0)).tolist()
 
     def _validate(self, epoch: int, running_M: Tensor) -> list[float]:
         loss_M = mean_loss(self.model, self.source, self.val_indices_V)

@@ -10,7 +10,10 @@ from src.utils.records import Row
 class RunConsole:
     """Progress of one run. With ``verbose``, or on a terminal, a bar; a line after each round in any case."""
 
-    def __init__(self, run: int, runs: int, rounds: int, done: int, verbose: bool) -> None:
+    def __init__(
+        self, run: int, runs: int, rounds: int, done: int, verbose: bool, metric: str = "accuracy"
+    ) -> None:
+        self._metric = metric
         self._prefix = f"run {run}/{runs}"
         self._rounds = rounds
         self._bar = tqdm(
@@ -36,7 +39,7 @@ class RunConsole:
         self._bar.update(1)
         tqdm.write(
             f"{self._prefix}  round {row['round'] + 1:>2}/{self._rounds}  {row['labelled']:>6} labels  "
-            f"test accuracy {row['test']['accuracy']:.4f}  loss {row['test']['loss']:.4f}  "
+            f"test {self._metric} {row['test'][self._metric]:.4f}  loss {row['test']['loss']:.4f}  "
             f"{sum(row['seconds'].values()):.1f} s",
             file=sys.stdout,
         )

@@ -5,28 +5,43 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from src.utils.errors import UserError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace the file by ``content``, or leave it as it was; UserError where the system will not write."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(beside, "wb") as file:
+        with replacing(path) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-        _sync_folder(path.parent)
     except OSError as error:
-        with suppress(OSError):
-            beside.unlink()
         raise UserError(
             f"{path}: cannot write ({error.strerror}); free space or mend permissions, then run again "
             "(without --overwrite): finished rounds are kept"
         ) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file to write in the block, which is in the place of ``path`` after it.
+
+    Whatever the block raises leaves ``path`` as it was, and nothing beside it but where the process dies: then
+    ``.<name>.<process>.part`` stays. OSError where the system will not write.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(beside, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+        _sync_folder(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink()
+        raise
 
 
 @contextmanager

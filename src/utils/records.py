@@ -20,6 +20,10 @@ from src.utils.files import write_atomically
 Row = dict[str, Any]
 STATE_VERSION = 1
 
+COLUMNS = (("accuracy", "accuracy"), ("loss", "losses"))
+DENSE_COLUMNS = (("miou", "ious"), ("loss", "losses"), ("auroc", "auroc"))
+"""A metric of the rows and what the wide table calls it."""
+
 
 @dataclass(frozen=True)
 class Query:
@@ -114,22 +118,26 @@ def read_rows(folder: Path) -> list[Row]:
 
 
 def write_wide_csv(path: Path, runs: Mapping[int, Sequence[Row]]) -> None:
-    """The wide table of an experiment: index ``samples``, then six columns a run (accuracies are shares, losses nats).
+    """The wide table of an experiment: index ``samples``, then six columns a run: accuracies (or, of segmentation, mean
+    IoUs) and losses of test, train and val, as shares and nats. Segmentation has the uncertainty's AUROCs too.
 
     A run that has no round with that many labels leaves its cells empty; of rounds that
     added no label, the last counts.
     """
+    dense = any("miou" in row["test"] for rows in runs.values() for row in rows)
     columns = {
-        f"{split}_{plural}_run{run}": {row["labelled"]: row[split][metric] for row in rows}
+        f"{split}_{title}_run{run}": {row["labelled"]: row[split][metric] for row in rows}
         for run, rows in runs.items()
         for split in ("test", "train", "val")
-        for metric, plural in (("accuracy", "accuracy"), ("loss", "losses"))
+        for metric, title in (DENSE_COLUMNS if dense else COLUMNS)
     }
     samples = sorted({label for column in columns.values() for label in column})
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["samples", *columns])
-    writer.writerows([label, *(column.get(label, "") for column in columns.values())] for label in samples)
+    # A metric that is not defined (null in the rows) is an empty cell too.
+    cells = ([label, *(column.get(label) for column in columns.values())] for label in samples)
+    writer.writerows(["" if value is None else value for value in row] for row in cells)
     write_atomically(path, text.getvalue().encode())
 
 

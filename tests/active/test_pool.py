@@ -13,7 +13,7 @@ LABELS = torch.arange(500) % 7
 def start(
     initially_labelled: int = 30, balanced: bool = True, seed: int = 3, labels: torch.Tensor = LABELS
 ) -> Pool:
-    return Pool.start(labels, 0.2, initially_labelled, balanced, RoundSeeds(seed, 0))
+    return Pool.start(len(labels), labels if balanced else None, 0.2, initially_labelled, RoundSeeds(seed, 0))
 
 
 @given(st.integers(1, 300), st.booleans(), st.integers(0, 50))

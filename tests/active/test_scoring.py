@@ -4,7 +4,7 @@ import scipy.stats
 import torch
 
 from src.active.heuristics import HEURISTICS
-from src.active.scoring import fit_density, score_pool, subsample
+from src.active.scoring import PoolView, fit_density, score_pool, subsample
 from src.layers.stacked import stack_members
 from src.models import prediction
 from src.models.density import GMM, KNN, DensityModel
@@ -32,10 +32,23 @@ def network(members: int = 1) -> MLP:
     return stack_members([MLP((8,), (16, 6), 3, (0.5,)) for _ in range(members)])
 
 
+def score(
+    name: str,
+    model: MLP,
+    source: object,
+    indices: torch.Tensor = POOL,
+    density: DensityModel | None = None,
+    passes: int = 1,
+    seeds: RoundSeeds = SEEDS,
+) -> torch.Tensor:
+    return score_pool(
+        HEURISTICS.get(name), PoolView(model, density, source, TRAIN, indices, 3, passes, seeds)
+    )
+
+
 def scores(name: str, indices: torch.Tensor = POOL, density: DensityModel | None = None) -> torch.Tensor:
-    heuristic = HEURISTICS.get(name)
-    passes = 4 if heuristic.consumes == "members" else 1
-    return score_pool(heuristic, network(), density, Blobs(300), indices, passes, SEEDS)
+    passes = 4 if HEURISTICS.get(name).consumes == "members" else 1
+    return score(name, network(), Blobs(300), indices, density, passes)
 
 
 def fitted(head: GMM | KNN) -> DensityModel:
@@ -50,7 +63,7 @@ def test_random_runs_no_pool_inference() -> None:
             raise AssertionError("the network ran")
 
     model = NeverCalled((8,), (16, 6), 3, ())
-    drawn = score_pool(HEURISTICS.get("random"), model, None, Untouchable(), POOL, 1, SEEDS)
+    drawn = score("random", model, Untouchable())
     assert len(drawn.unique()) == len(POOL)
 
 
@@ -89,9 +102,8 @@ def test_hidden_uncertainty_is_scipys_mixture_on_the_networks_features() -> None
 
 
 def test_monte_carlo_masks_are_redrawn_each_round_and_repeat_within_one() -> None:
-    heuristic, source = HEURISTICS.get("bald"), Blobs(300)
     first, again, later = (
-        score_pool(heuristic, network(), None, source, POOL, 4, seeds)
+        score("bald", network(), Blobs(300), passes=4, seeds=seeds)
         for seeds in (SEEDS, SEEDS, RoundSeeds(SEEDS.run_seed, SEEDS.round_ + 1))
     )
     assert torch.equal(first, again)
@@ -102,9 +114,9 @@ def test_a_non_finite_score_names_its_dataset_indices() -> None:
     source = Blobs(300)
     source.inputs_N_D[123] = float("nan")
     with pytest.raises(NonFiniteError, match="123"):
-        score_pool(HEURISTICS.get("entropy"), network(), None, source, POOL, 1, SEEDS)
+        score("entropy", network(), source)
     with pytest.raises(NonFiniteError, match="123"):
-        score_pool(HEURISTICS.get("precomputed"), network(), fitted(GMM()), source, POOL, 1, SEEDS)
+        score("precomputed", network(), source, density=fitted(GMM()))
 
 
 @pytest.mark.parametrize("limit", [-1, 210, 1000])

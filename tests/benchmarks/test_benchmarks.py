@@ -60,7 +60,7 @@ def test_al_round_without_baal_says_how_to_get_it(
 def test_our_round_trains_and_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(al_round, "make_deterministic", lambda: None)  # it would outlast this test
     data = synthetic()
-    pool = Pool.start(data.train.labels_N, 0.2, 40, True, al_round.SEEDS)
+    pool = Pool.start(len(data.train), data.train.labels_N, 0.2, 40, al_round.SEEDS)
     turn = al_round.ours(al_round.round_config(Path("unused"), epochs=30), data, pool)
     assert turn.who == "ours"
     assert turn.seconds == turn.train + turn.score > 0

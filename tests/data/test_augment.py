@@ -12,8 +12,9 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as slow
 
 from src.config import Config
+from src.data import DATASETS
 from src.data.augment import MAX_DEGREES, PADDING, Augmentation, Draws, augmentation, draw, warp
-from src.data.bundle import Split
+from src.data.bundle import DataBundle, Split
 
 MEAN, STD = (0.2, 0.4, 0.6), (0.5, 0.25, 2.0)
 
@@ -31,6 +32,12 @@ def split_of(images_N_C_H_W: Tensor, normalised: bool = False) -> Split:
 
 def generator(seed: int = 7) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def augmented(split: Split, seed: int = 7) -> Tensor:
+    """All inputs of the split, augmented from one generator."""
+    indices = split.indices
+    return Augmentation(split)(split.inputs(indices), split.labels(indices), [generator(seed)])[0]
 
 
 def augmented_slowly(image_C_H_W: Tensor, shift: tuple[int, int], flip: bool, degrees: float) -> Tensor:
@@ -109,15 +116,13 @@ def test_draws_are_each_images_own_and_fill_their_ranges() -> None:
 def test_equal_images_of_a_batch_come_out_different() -> None:
     images = some_images(n=1).expand(16, -1, -1, -1)
     split = split_of(images)
-    out = Augmentation(split)(split.inputs(split.indices), [generator()])
+    out = augmented(split)
     assert len({image.numpy().tobytes() for image in out}) == 16
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not() -> None:
     split = split_of(some_images(), normalised=True)
-    first, again, other = (
-        Augmentation(split)(split.inputs(split.indices), [generator(seed)]) for seed in (7, 7, 8)
-    )
+    first, again, other = (augmented(split, seed) for seed in (7, 7, 8))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -125,22 +130,24 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not() -> None:
 def test_each_generator_augments_its_own_share_as_it_would_alone() -> None:
     split = split_of(some_images(n=12))
     augment, inputs = Augmentation(split), split.inputs(split.indices)
-    together = augment(inputs, [generator(1), generator(2), generator(3)])
+    labels = torch.arange(12)
+    together, kept = augment(inputs, labels, [generator(1), generator(2), generator(3)])
+    assert torch.equal(kept, labels), "no image changes its class"
     for member, seed in enumerate((1, 2, 3)):
         share = slice(4 * member, 4 * member + 4)
-        assert torch.equal(together[share], augment(inputs[share], [generator(seed)]))
+        assert torch.equal(together[share], augment(inputs[share], labels[share], [generator(seed)])[0])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_padding_is_black_before_normalisation(channels: int) -> None:
     images = some_images(channels, n=40)
     plain, normal = split_of(images), split_of(images, normalised=True)
-    augmented = Augmentation(plain)(plain.inputs(plain.indices), [generator()])
+    black = augmented(plain)
     mean, std = (torch.tensor(values[:channels]).view(-1, 1, 1) for values in (MEAN, STD))
-    expected = (augmented - mean) / std
-    got = Augmentation(normal)(normal.inputs(normal.indices), [generator()])
+    expected = (black - mean) / std
+    got = augmented(normal)
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
-    assert (augmented == 0).all(1).flatten(1).any(1).float().mean() > 0.5, "padding should show in most"
+    assert (black == 0).all(1).flatten(1).any(1).float().mean() > 0.5, "padding should show in most"
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -148,7 +155,7 @@ def test_pixels_stay_between_0_and_1_in_shape_and_type_and_the_inputs_as_they_we
     split = split_of(some_images(channels, n=60))
     inputs = split.inputs(split.indices)
     before = inputs.clone()
-    out = Augmentation(split)(inputs, [generator()])
+    out, _ = Augmentation(split)(inputs, split.labels(split.indices), [generator()])
     assert torch.equal(inputs, before)
     assert (out.shape, out.dtype) == (inputs.shape, torch.float32)
     assert out.min() == 0 and out.max() <= 1 + 1e-6
@@ -158,13 +165,15 @@ def test_pixels_stay_between_0_and_1_in_shape_and_type_and_the_inputs_as_they_we
 @pytest.mark.parametrize("wanted", [False, True])
 def test_the_config_decides(wanted: bool) -> None:
     config = Config.model_validate({"name": "test", "data": {"augmentation": wanted}})
-    assert (augmentation(config, split_of(some_images())) is not None) == wanted
+    split = split_of(some_images())
+    augment = augmentation(config, DataBundle(DATASETS.get("digits").info, split, split))
+    assert isinstance(augment, Augmentation) if wanted else augment is None
 
 
 @pytest.mark.cuda
 def test_a_gpu_augments_as_the_cpu_does() -> None:
     on_cpu = split_of(some_images(), normalised=True)
     on_gpu = Split(on_cpu.images_N_C_H_W.cuda(), on_cpu.labels_N.cuda(), MEAN, STD)
-    first, second = (Augmentation(s)(s.inputs(s.indices), [generator()]) for s in (on_cpu, on_gpu))
+    first, second = (augmented(split) for split in (on_cpu, on_gpu))
     assert second.is_cuda
     torch.testing.assert_close(second.cpu(), first, atol=1e-4, rtol=1e-4)

@@ -29,6 +29,15 @@ def test_inputs_are_the_chosen_images_in_order_over_255(indices: list[int]) -> N
     np.testing.assert_allclose(inputs.numpy(), expected, rtol=1e-6)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 19), max_size=40))
+def test_labels_are_those_of_the_chosen_images_in_order(indices: list[int]) -> None:
+    images_N_C_H_W, labels_N = some_images()
+    labels_B = Split(images_N_C_H_W, labels_N).labels(torch.tensor(indices, dtype=torch.int64))
+    assert labels_B.dtype == torch.int64
+    assert labels_B.tolist() == [labels_N.tolist()[index] for index in indices]
+
+
 def test_normalisation_is_per_channel_after_division_by_255() -> None:
     images_N_C_H_W, labels_N = some_images()
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.6, 2.0)
@@ -51,8 +60,9 @@ def test_taking_inputs_leaves_the_split_as_it_was() -> None:
 def test_an_index_outside_the_split_raises() -> None:
     split = Split(*some_images())
     for outside in (20, -1):
-        with pytest.raises((IndexError, RuntimeError)):
-            split.inputs(torch.tensor([outside]))
+        for take in (split.inputs, split.labels):
+            with pytest.raises((IndexError, RuntimeError)):
+                take(torch.tensor([outside]))
 
 
 def test_images_of_any_layout_are_held_contiguous() -> None:

@@ -3,7 +3,7 @@ import torch
 import torchvision
 
 from src.config import Config
-from src.models.architectures import ARCHITECTURES, BACKBONES
+from src.models.architectures import ARCHITECTURES, BACKBONES, SEGMENTATION
 from src.models.build import build_density, build_model, check_model
 from src.models.resnet import RESNETS
 from src.utils.errors import UserError
@@ -50,7 +50,7 @@ def test_building_draws_nothing_from_the_global_generator() -> None:
 
 
 @pytest.mark.parametrize("ensemble", [1, 3])
-@pytest.mark.parametrize("name", sorted(set(ARCHITECTURES) - set(RESNETS)))
+@pytest.mark.parametrize("name", sorted(set(ARCHITECTURES) - {*RESNETS, *SEGMENTATION}))
 def test_check_model_counts_the_parameters_that_are_built(name: str, ensemble: int) -> None:
     given = config(name=name, ensemble=ensemble)
     built = build_model(given, SHAPE, 10, RoundSeeds(3, 0), CPU)
@@ -72,8 +72,10 @@ def test_bayesian_networks_have_a_mean_and_a_deviation_for_every_parameter_of_th
 
 
 @pytest.mark.parametrize("small", [True, False])
-@pytest.mark.parametrize("backbone", list(BACKBONES))
-def test_every_backbone_brings_a_decoder_to_the_inputs_size(backbone: str, small: bool) -> None:
+@pytest.mark.parametrize("backbone", sorted(set(BACKBONES) - {*SEGMENTATION}))
+def test_every_backbone_of_a_classifier_brings_a_decoder_to_the_inputs_size(
+    backbone: str, small: bool
+) -> None:
     given = config(name="MIR", mir_configs={"backbone": backbone}, small_image_stem=small)
     with torch.device("meta"):
         model = ARCHITECTURES.get("MIR")(given, (1, 28, 28), 10, None).eval()

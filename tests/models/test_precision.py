@@ -36,7 +36,7 @@ def trained(model: Network, source: Images) -> Network:
 
 
 def entropy(model: Network, source: Images) -> torch.Tensor:
-    log_probs_N_C = predict(model, source, ALL.to(source.labels_N.device))
+    log_probs_N_C = predict(model, source, ALL.to(source.device))
     return -(log_probs_N_C.exp() * log_probs_N_C).sum(1)
 
 

@@ -181,14 +181,16 @@ class Shaken:
     def __init__(self) -> None:
         self.noise_M_B_S: list[Tensor] = []
 
-    def __call__(self, inputs_MB_S: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    def __call__(
+        self, inputs_MB_S: Tensor, labels_MB: Tensor, generators: Sequence[torch.Generator]
+    ) -> tuple[Tensor, Tensor]:
         inputs_M_B_S = inputs_MB_S.unflatten(0, (len(generators), -1))
         self.noise_M_B_S.append(
             torch.stack(
                 [torch.randn(inputs_M_B_S.shape[1:], generator=generator) for generator in generators]
             )
         )
-        return (inputs_M_B_S + 0.3 * self.noise_M_B_S[-1]).flatten(0, 1)
+        return (inputs_M_B_S + 0.3 * self.noise_M_B_S[-1]).flatten(0, 1), labels_MB
 
 
 def test_augmentation_meets_every_training_batch_and_no_other_input() -> None:
@@ -198,6 +200,20 @@ def test_augmentation_meets_every_training_batch_and_no_other_input() -> None:
     assert [noise.shape[:2] for noise in augment.noise_M_B_S] == 2 * [(3, 16), (3, 16), (3, 16), (3, 12)]
     drawn = torch.cat([noise.flatten() for noise in augment.noise_M_B_S])
     assert len(drawn.unique()) == len(drawn), "members and epochs have draws of their own"
+
+
+def test_training_takes_the_labels_that_the_augmentation_gives_back() -> None:
+    class Relabelled(Shaken):
+        def __call__(
+            self, inputs_MB_S: Tensor, labels_MB: Tensor, generators: Sequence[torch.Generator]
+        ) -> tuple[Tensor, Tensor]:
+            return inputs_MB_S, (labels_MB + 1) % 3
+
+    source, model = Blobs(), network()
+    training = TrainingConfig(epochs=30, batch_size=16, early_stopping=False, load_best_model=False)
+    fit(model, source, TRAIN, VAL, training, OptimizerConfig(), SEEDS, augment=Relabelled())
+    predicted = predict(model.eval(), source, VAL).argmax(1)
+    assert (predicted == (source.labels(VAL) + 1) % 3).float().mean() > 0.9
 
 
 def test_augmented_members_trained_together_equal_members_trained_alone() -> None:

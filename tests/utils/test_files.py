@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from src.utils.errors import UserError
-from src.utils.files import exclusive, write_atomically
+from src.utils.files import exclusive, replacing, write_atomically
 
 
 def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
@@ -30,6 +30,19 @@ def test_a_failed_write_leaves_the_old_file(
     monkeypatch.setattr(os, step, fail)
     with pytest.raises(UserError, match=r"file: cannot write \(No space left on device\)"):
         write_atomically(path, b"second")
+    assert path.read_bytes() == b"first"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("interruption", [ValueError, KeyboardInterrupt])
+def test_whatever_ends_the_writing_early_leaves_the_old_file(
+    tmp_path: Path, interruption: type[BaseException]
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"first")
+    with pytest.raises(interruption), replacing(path) as file:
+        file.write(b"half of the sec")
+        raise interruption
     assert path.read_bytes() == b"first"
     assert os.listdir(tmp_path) == ["file"]
 

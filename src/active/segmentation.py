@@ -1,0 +1,139 @@
+"""The task whose every pixel has a label: dataset-wide measures of maps, streamed batch by batch, and pictures of them.
+The measures themselves are in ``utils``."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from src.utils.panels import save_panels
+from torch import Tensor
+
+from src.active.heuristics import Heuristic
+from src.active.maps import Reduction, per_pixel
+from src.active.task import Metrics, finite_loss, set_prediction_mode
+from src.data import DataBundle, DatasetInfo, Source
+from src.layers.upsample import bilinear
+from src.models.density import DensityModel
+from src.models.network import Network
+from src.models.prediction import batches, member_log_probs, predictive_log_probs, refuse_non_finite
+from src.utils.dense_metrics import DenseMetrics
+from src.utils.seeding import RoundSeeds
+
+PICTURED = 4
+"""Test scenes in the pictures of a round."""
+
+
+class Predicted(NamedTuple):
+    """What a round's model says of a batch of scenes."""
+
+    indices_B: Tensor
+    log_probs_B_C_H_W: Tensor
+    uncertainty_B_H_W: Tensor
+
+
+class Segmentation:
+    """Scenes with a class for every pixel but void ones, which have no say in anything.
+
+    ``heuristic`` gives the uncertainty of a pixel that is held against its errors; under one that looks at nothing it
+    is the predictive entropy. ``reduce_maps`` makes one score of a scene's.
+    """
+
+    headline = "miou"
+
+    def __init__(
+        self, info: DatasetInfo, ignore_label: int, heuristic: Heuristic, reduce_maps: Reduction
+    ) -> None:
+        assert info.palette is not None, "scenes come with the colours of their classes"
+        self.info, self.palette = info, info.palette
+        self.ignore_label = ignore_label
+        self.heuristic = heuristic
+        self.reduce_maps = reduce_maps
+        self._pictures: list[Predicted] = []
+
+    def evaluate(
+        self,
+        model: Network,
+        density: DensityModel | None,
+        data: DataBundle,
+        labelled_L: Tensor,
+        held_out_V: Tensor,
+        mc_passes: int,
+        seeds: RoundSeeds,
+    ) -> dict[str, Metrics]:
+        """As every task; see ``DenseMetrics``. A pixel is called uncertain above the validation pixels' mean."""
+
+        def measure(source: Source, indices_N: Tensor, pictured: int = 0) -> tuple[float, DenseMetrics]:
+            loss = finite_loss(model, source, indices_N)
+            metrics = DenseMetrics(self.info.nb_classes, self.ignore_label, source.device)
+            self._pictures = []
+            for seen in self._predict(model, density, source, indices_N, mc_passes, seeds):
+                metrics.update(seen.log_probs_B_C_H_W, seen.uncertainty_B_H_W, source.labels(seen.indices_B))
+                if sum(len(kept.indices_B) for kept in self._pictures) < pictured:
+                    self._pictures.append(seen)
+            return loss, metrics
+
+        splits = {
+            "train": measure(data.train, labelled_L),
+            "val": measure(data.train, held_out_V),
+            "test": measure(data.test, data.test.indices, PICTURED),
+        }
+        threshold = splits["val"][1].mean_uncertainty
+        return {
+            name: {"loss": loss, **metrics.compute(threshold)} for name, (loss, metrics) in splits.items()
+        }
+
+    def class_balance(self, source: Source, indices_N: Tensor) -> list[int]:
+        """Pixels of each class."""
+        counts_C = torch.zeros(self.info.nb_classes, dtype=torch.int64)
+        for index in indices_N.split(1):
+            labels_P = source.labels(index).flatten().cpu()
+            counts_C += torch.bincount(
+                labels_P[labels_P != self.ignore_label], minlength=self.info.nb_classes
+            )
+        return counts_C.tolist()
+
+    def reduce(self, scores: Tensor) -> Tensor:
+        """scores_B of scores_B_H_W, over the whole map."""
+        return self.reduce_maps(scores)
+
+    def illustrate(self, data: DataBundle, folder: Path, round_: int) -> None:
+        """``panels_<round>.png``, counted from 0: the first test scenes, their truth, prediction and uncertainty."""
+        save_panels(
+            folder / f"panels_{round_}.png",
+            torch.cat([data.test.pixels(seen.indices_B) for seen in self._pictures]),
+            torch.cat([data.test.labels(seen.indices_B) for seen in self._pictures]),
+            torch.cat([seen.log_probs_B_C_H_W.argmax(1) for seen in self._pictures]),
+            torch.cat([seen.uncertainty_B_H_W for seen in self._pictures]),
+            self.palette,
+            self.info.class_names,
+            self.ignore_label,
+        )
+
+    @torch.no_grad()
+    def _predict(
+        self,
+        model: Network,
+        density: DensityModel | None,
+        source: Source,
+        indices_N: Tensor,
+        mc_passes: int,
+        seeds: RoundSeeds,
+    ) -> Iterator[Predicted]:
+        """Every batch of these scenes; NonFiniteError with the dataset indices where a number is not finite."""
+        set_prediction_mode(model, mc_passes, seeds)
+        for indices_B, inputs_1_B_S in batches(source, indices_N, model):
+            set_prediction_mode(model, mc_passes, seeds)  # the same masks: a density has to look without any
+            log_probs_B_K_C_H_W = member_log_probs(model, inputs_1_B_S)
+            if self.heuristic.consumes == "surprise":
+                assert density is not None
+                model.eval()
+                features_B_D_h_w = model.encode(inputs_1_B_S)[0]
+                surprise_B_h_w = per_pixel(density.surprise, features_B_D_h_w).float()
+                uncertainty_B_H_W = bilinear(surprise_B_h_w, inputs_1_B_S.shape[-2:])
+            else:
+                uncertainty_B_H_W = per_pixel(self.heuristic.score, log_probs_B_K_C_H_W)
+            log_probs_B_C_H_W = predictive_log_probs(log_probs_B_K_C_H_W)
+            refuse_non_finite(log_probs_B_C_H_W, indices_B, "the predicted log-probabilities")
+            refuse_non_finite(uncertainty_B_H_W, indices_B, "the uncertainties")
+            yield Predicted(indices_B, log_probs_B_C_H_W, uncertainty_B_H_W)
