@@ -68,7 +68,8 @@ def test_a_single_layer_is_replaced_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "layer", [nn.Dropout2d(0.5), nn.LayerNorm(4), nn.GroupNorm(1, 4), nn.Bilinear(2, 2, 2)]
+    "layer",
+    [nn.Dropout2d(0.5), nn.AdaptiveAvgPool2d(1), nn.LayerNorm(4), nn.GroupNorm(1, 4), nn.Bilinear(2, 2, 2)],
 )
 def test_a_layer_without_a_counterpart_is_refused_however_deep(layer: nn.Module) -> None:
     with pytest.raises(TypeError, match=type(layer).__name__):
