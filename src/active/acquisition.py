@@ -12,7 +12,7 @@ from src.active.batch import BATCH_HEURISTICS, Batch, BatchHeuristic
 from src.active.heuristics import HEURISTICS, Heuristic
 from src.active.scoring import PoolView, collect, score_pool
 from src.active.selection import PERTURBATIONS, mix, perturb, rank, select
-from src.config import TrainingConfig
+from src.config import ModelConfig, TrainingConfig
 from src.utils.registry import Registry
 from src.utils.seeding import RoundSeeds
 
@@ -26,11 +26,6 @@ class Acquisition(Protocol):
         ...
 
     @property
-    def heads(self) -> tuple[str, ...]:
-        """The only density heads that it knows; empty where that does not matter."""
-        ...
-
-    @property
     def perturbations(self) -> tuple[str, ...]:
         """What ``training.stochastic_batch`` may be."""
         ...
@@ -38,6 +33,10 @@ class Acquisition(Protocol):
     @property
     def chance(self) -> str:
         """How chance has its part, in the words of the config; empty where it has none that the config rules."""
+        ...
+
+    def check(self, model: ModelConfig) -> None:
+        """UserError, to be read after the acquisition's name, where a model that has all that it consumes won't do."""
         ...
 
     def observe(self, view: PoolView) -> tuple[Any, ...]:
@@ -65,10 +64,6 @@ class Ranked:
         return frozenset(heuristic.consumes for heuristic, _ in self.parts)
 
     @property
-    def heads(self) -> tuple[str, ...]:
-        return ()
-
-    @property
     def perturbations(self) -> tuple[str, ...]:
         # Mixed ranks are never negative.
         non_negative = len(self.parts) > 1 or all(heuristic.non_negative for heuristic, _ in self.parts)
@@ -79,6 +74,9 @@ class Ranked:
         if self.training.stochastic_batch is not None:
             return f"stochastic_batch {self.training.stochastic_batch}"
         return f"shuffle_prop {self.training.shuffle_prop:g}"
+
+    def check(self, model: ModelConfig) -> None:
+        """Any model that has what is consumed will do."""
 
     def observe(self, view: PoolView) -> tuple[Any, ...]:
         of_view = (view.model, view.density, view.source, view.candidates_N, view.mc_passes, view.seeds)
@@ -112,16 +110,16 @@ class BatchAware:
         return frozenset(self.heuristic.consumes)
 
     @property
-    def heads(self) -> tuple[str, ...]:
-        return self.heuristic.heads
-
-    @property
     def perturbations(self) -> tuple[str, ...]:
         return ()
 
     @property
     def chance(self) -> str:
         return ""
+
+    def check(self, model: ModelConfig) -> None:
+        if self.heuristic.check is not None:
+            self.heuristic.check(model)
 
     def observe(self, view: PoolView) -> tuple[Any, ...]:
         return tuple(collect(evidence, view) for evidence in self.heuristic.consumes)

@@ -2,6 +2,7 @@
 How one dataset is read is in its own file; here the config is held against the dataset's own sizes."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -41,6 +42,10 @@ class Dataset(ABC):
     def read(self) -> tuple[Arrays, Arrays]:
         """The training and the test arrays, always in the same order; UserError where files are missing or bad."""
 
+    def names(self) -> Sequence[str]:
+        """What inputs are called, training before test, where their order depends on it; none unless overridden."""
+        return ()
+
     @abstractmethod
     def availability(self) -> str:
         """One sentence: where the data is, or where it was looked for and what loading it will try."""
@@ -75,7 +80,7 @@ def load_dataset(config: Config, device: torch.device | str) -> DataBundle:
         images_N_C_H_W, labels_N = arrays
         return Split(images_N_C_H_W.to(device), labels_N.to(device), mean, std)
 
-    return DataBundle(info, on_device(train), on_device(test))
+    return DataBundle(info, on_device(train), on_device(test), dataset.names())
 
 
 def availability(config: Config) -> str:

@@ -133,7 +133,7 @@ def pretrained_weights(config: Config, download: bool = True) -> Weights | None:
         raise config.error("model.pretrained", f"{name} has no pretrained weights; set it to false")
     try:
         if model.pretrained_model is not None:
-            return read_weights(Path(model.pretrained_model))
+            return read_weights(Path(model.pretrained_model).expanduser())
         if model.small_image_stem:
             raise UserError(
                 "torchvision's weights are for the usual stem; set model.small_image_stem to false"

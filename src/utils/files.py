@@ -9,7 +9,7 @@ from pathlib import Path
 from src.utils.errors import UserError
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Replace the file by ``content``, or leave it as it was; UserError where the system will not write."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
