@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.active.batch import BATCH_HEURISTICS
+from src.active.batch import BATCH_HEURISTICS, LastLayer
 from src.active.batch.batchbald import LEAST_OUTCOMES, OUTCOMES_PER_LABEL
 from src.utils.errors import UserError
 
@@ -70,9 +70,10 @@ def ours(name: str, evidence: Evidence, count: int) -> list[int]:
     entry = BATCH_HEURISTICS.get(name)
     every: dict[str, Callable[[], object]] = {
         "features": lambda: evidence.features_N_D,
-        "last_inputs": lambda: evidence.features_N_D,
         "labelled_features": lambda: evidence.labelled_L_D,
-        "plain_log_probs": lambda: (evidence.features_N_D @ evidence.heads_K_D_C[0]).log_softmax(1),
+        "last_layer": lambda: LastLayer(
+            evidence.features_N_D, (evidence.features_N_D @ evidence.heads_K_D_C[0]).log_softmax(1)
+        ),
         "member_log_probs": evidence.log_probs_N_K_C,
     }
     given = [every[kind]() for kind in entry.consumes]

@@ -65,7 +65,9 @@ def main(arguments: Sequence[str]) -> None:
     _refuse_without_baal()
     config = round_config(options.data, options.epochs)
     data = load_dataset(config, CPU)
-    pool = Pool.start(len(data.train), data.train.labels(data.train.indices), config.data.val_size, 100, SEEDS)
+    pool = Pool.start(
+        len(data.train), data.train.labels(data.train.indices), config.data.val_size, 100, SEEDS
+    )
     shortened = "" if options.epochs == EPOCHS else f" (shortened from {EPOCHS})"
     print(
         f"{options.epochs} epochs{shortened} at {len(pool.labelled_indices)} labels, each with "

@@ -20,7 +20,7 @@ from src.config import Config, load_config
 from src.data import DataBundle, Task, availability, load_dataset
 from src.models.build import build_density
 from src.utils.console import RunConsole
-from src.utils.errors import UserError
+from src.utils.errors import UserError, in_a_line
 from src.utils.files import exclusive
 from src.utils.records import RunRecords
 from src.utils.seeding import RoundSeeds, make_deterministic
@@ -91,6 +91,7 @@ def run(options: argparse.Namespace, task: Task | None) -> None:
                 )
             else:
                 data = data or load_dataset(config, device)
+                records.check_data(data.fingerprint())
                 experiment.write_description(device)
                 run_one(config, plan, data, records, number, experiment)
     print(f"\n{config.name}, run {number}\n{round_table(records.rows, plan.task.headline)}\n")
@@ -134,10 +135,9 @@ def choose_device(name: str | None) -> torch.device:
             raise NotImplementedError("only cpu and cuda have the float64 that densities need")
         torch.empty(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
         gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
         raise UserError(
-            f"--device {name}: not usable here ({reason}); choices: {', '.join(['cpu', *gpus])}"
+            f"--device {name}: not usable here ({in_a_line(error)}); choices: {', '.join(['cpu', *gpus])}"
         ) from None
     return device
 

@@ -1,6 +1,8 @@
 """The import rule: which package of src may import which. It keeps data flowing one way."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,10 @@ def test_module_imports_only_what_its_package_may(path: Path) -> None:
 )
 def test_a_violation_would_be_caught(module: str, source: str, expected: set[str]) -> None:
     assert violations(source, module) == expected
+
+
+def test_checking_a_config_without_a_residual_network_does_not_import_torchvision() -> None:
+    """That takes seconds."""
+    check = "import sys, src.cli\nfrom src.active.plan import make_plan\nfrom src.config import Config\n"
+    check += "make_plan(Config(name='test'))\nsys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0

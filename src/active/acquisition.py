@@ -12,7 +12,7 @@ from src.active.batch import BATCH_HEURISTICS, Batch, BatchHeuristic
 from src.active.heuristics import HEURISTICS, Heuristic
 from src.active.scoring import PoolView, collect, score_pool
 from src.active.selection import PERTURBATIONS, mix, perturb, rank, select
-from src.config import TrainingConfig
+from src.config import ModelConfig, TrainingConfig
 from src.utils.registry import Registry
 from src.utils.seeding import RoundSeeds
 
@@ -23,11 +23,6 @@ class Acquisition(Protocol):
     @property
     def consumes(self) -> frozenset[str]:
         """What has to be there: ``Consumes`` of the heuristics and ``Evidence`` of the batch-aware ones."""
-        ...
-
-    @property
-    def heads(self) -> tuple[str, ...]:
-        """The only density heads that it knows; empty where that does not matter."""
         ...
 
     @property
@@ -43,6 +38,10 @@ class Acquisition(Protocol):
     @property
     def uncertainty(self) -> Heuristic:
         """What it calls an uncertain input, looked at alone; predictive entropy where it has no single measure."""
+        ...
+
+    def check(self, model: ModelConfig) -> None:
+        """UserError, to be read after the acquisition's name, where a model that has all that it consumes won't do."""
         ...
 
     def observe(self, view: PoolView) -> tuple[Any, ...]:
@@ -70,10 +69,6 @@ class Ranked:
         return frozenset(heuristic.consumes for heuristic, _ in self.parts)
 
     @property
-    def heads(self) -> tuple[str, ...]:
-        return ()
-
-    @property
     def perturbations(self) -> tuple[str, ...]:
         # Mixed ranks are never negative.
         non_negative = len(self.parts) > 1 or all(heuristic.non_negative for heuristic, _ in self.parts)
@@ -89,6 +84,9 @@ class Ranked:
     def uncertainty(self) -> Heuristic:
         (heuristic, _), *others = self.parts
         return HEURISTICS.get("entropy") if others or heuristic.consumes == "nothing" else heuristic
+
+    def check(self, model: ModelConfig) -> None:
+        """Any model that has what is consumed will do."""
 
     def observe(self, view: PoolView) -> tuple[Any, ...]:
         return tuple(score_pool(heuristic, view) for heuristic, _ in self.parts)
@@ -121,10 +119,6 @@ class BatchAware:
         return frozenset(self.heuristic.consumes)
 
     @property
-    def heads(self) -> tuple[str, ...]:
-        return self.heuristic.heads
-
-    @property
     def perturbations(self) -> tuple[str, ...]:
         return ()
 
@@ -135,6 +129,10 @@ class BatchAware:
     @property
     def uncertainty(self) -> Heuristic:
         return HEURISTICS.get("entropy")
+
+    def check(self, model: ModelConfig) -> None:
+        if self.heuristic.check is not None:
+            self.heuristic.check(model)
 
     def observe(self, view: PoolView) -> tuple[Any, ...]:
         return tuple(collect(evidence, view) for evidence in self.heuristic.consumes)

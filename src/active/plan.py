@@ -121,7 +121,7 @@ def check_heuristic(config: Config) -> Acquisition:
         acquisition = ACQUISITIONS.get(name)(config.training)
     except UserError as error:
         raise config.error(key, str(error)) from None
-    consumes, density_model = acquisition.consumes, model.mir_configs.density_model
+    consumes = acquisition.consumes
     density = not consumes.isdisjoint({"surprise", "density"})
     if density and model.name != "mir":
         raise config.error(
@@ -129,7 +129,7 @@ def check_heuristic(config: Config) -> Acquisition:
             f"'{name}' scores by a density head, and model.name '{model.name}' has none; "
             "use model.name MIR or another heuristic",
         )
-    one_network = {"surprise", "density", "features", "labelled_features", "last_inputs", "plain_log_probs"}
+    one_network = {"surprise", "density", "features", "labelled_features", "last_layer"}
     if model.ensemble > 1 and not consumes.isdisjoint(one_network):
         raise config.error(key, f"'{name}' reads one network's features; set model.ensemble to 1")
     if (
@@ -141,18 +141,10 @@ def check_heuristic(config: Config) -> Acquisition:
             f"'{name}' measures disagreement and needs members; set model.ensemble ≥ 2, "
             "or model.mc_dropout (not for a BNN or BCNN) with model.mc_iterations ≥ 2",
         )
-    if acquisition.heads and density_model not in acquisition.heads:
-        raise config.error(
-            key,
-            f"'{name}' knows how the density heads {', '.join(acquisition.heads)} learn from a pick, and not how "
-            f"model.mir_configs.density_model '{density_model}' does; use one of these or 'precomputed'",
-        )
-    if acquisition.heads and density_model == "gmm" and model.mir_configs.covariance != "full":
-        raise config.error(
-            key,
-            f"'{name}' lets a full covariance learn from a pick; set model.mir_configs.covariance to full, which is "
-            f"'{model.mir_configs.covariance}'",
-        )
+    try:
+        acquisition.check(model)
+    except UserError as error:
+        raise config.error(key, f"'{name}' {error}") from None
     _check_stochastic_batch(config, acquisition)
     return acquisition
 
@@ -161,7 +153,7 @@ def _check_dense(config: Config, acquisition: Acquisition) -> None:
     """What cannot be had of maps; UserError at the key."""
     name, whole_maps = (
         config.training.heuristic,
-        {"member_log_probs", "plain_log_probs", "last_inputs", "density"},
+        {"member_log_probs", "last_layer", "density"},
     )
     if not acquisition.consumes.isdisjoint(whole_maps):
         raise config.error(

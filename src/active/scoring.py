@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from src.active.batch import Evidence
+from src.active.batch import Evidence, LastLayer
 from src.active.heuristics import Heuristic
 from src.active.maps import per_pixel
 from src.active.task import set_prediction_mode
@@ -111,24 +111,29 @@ def collect(evidence: Evidence, view: PoolView) -> object:
         if model.dense:
             parts = ((indices_B, maps_B_D_h_w.mean((-2, -1))) for indices_B, maps_B_D_h_w in parts)
         return _gather(parts, len(indices))
-    if evidence == "last_inputs":
-        parts = feature_batches(model, source, view.candidates_N)
-        last_inputs = ((indices, model.last_inputs(features[None])[0]) for indices, features in parts)
-        return _gather(last_inputs, len(view.candidates_N))
-    set_prediction_mode(model, view.mc_passes if evidence == "member_log_probs" else 1, view.seeds)
+    if evidence == "last_layer":
+        both_N_EC = _gather(_last_layer(view), len(view.candidates_N))
+        return LastLayer(both_N_EC[:, : -view.nb_classes], both_N_EC[:, -view.nb_classes :])
+    set_prediction_mode(model, view.mc_passes, view.seeds)
     log_probs = (
-        (indices_B, member_log_probs(model, inputs_1_B_S))
+        (indices_B, _checked(member_log_probs(model, inputs_1_B_S), indices_B))
         for indices_B, inputs_1_B_S in batches(source, view.candidates_N, model)
     )
-    log_probs_N_K_C = _gather(_checked(log_probs), len(view.candidates_N))
-    return log_probs_N_K_C if evidence == "member_log_probs" else log_probs_N_K_C[:, 0]
+    return _gather(log_probs, len(view.candidates_N))
 
 
-def _checked(parts: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-    for indices_B, log_probs_B_K_C in parts:
-        # −∞ is the logarithm of 0, which is a probability.
-        refuse_non_finite(log_probs_B_K_C.exp(), indices_B, "the predicted log-probabilities")
-        yield indices_B, log_probs_B_K_C
+def _last_layer(view: PoolView) -> Iterator[tuple[Tensor, Tensor]]:
+    """(indices_B, both_B_EC): inputs and log-probabilities side by side, of one run of the pool through the model."""
+    for indices_B, features_B_D in feature_batches(view.model, view.source, view.candidates_N):
+        inputs_B_E = view.model.last_inputs(features_B_D[None])[0]
+        log_probs_B_C = view.model.classify(features_B_D[None])[0].log_softmax(-1)
+        yield indices_B, torch.cat([inputs_B_E, _checked(log_probs_B_C, indices_B)], dim=1)
+
+
+def _checked(log_probs_B_S: Tensor, indices_B: Tensor) -> Tensor:
+    # −∞ is the logarithm of 0, which is a probability.
+    refuse_non_finite(log_probs_B_S.exp(), indices_B, "the predicted log-probabilities")
+    return log_probs_B_S
 
 
 def _gather(parts: Iterable[tuple[Tensor, Tensor]], count: int) -> Tensor:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from src.utils.panels import save_panels
 from torch import Tensor
 
 from src.active.heuristics import Heuristic
@@ -18,6 +17,7 @@ from src.models.density import DensityModel
 from src.models.network import Network
 from src.models.prediction import batches, member_log_probs, predictive_log_probs, refuse_non_finite
 from src.utils.dense_metrics import DenseMetrics
+from src.utils.panels import save_panels
 from src.utils.seeding import RoundSeeds
 
 PICTURED = 4

@@ -38,7 +38,7 @@ def perturb(scores_N: Tensor, kind: str, coldness: float, generator: torch.Gener
     −log rank (softrank: rank^(−β)). β → ∞ takes the highest scores, β → 0 leaves all to chance. ``power`` takes
     scores that are not negative, and an input with a score of 0 comes after all others.
     """
-    scores_N = scores_N.double()
+    given_N = scores_N = scores_N.double()
     if kind == "power":
         scores_N = scores_N.clamp(min=torch.finfo(torch.float64).tiny).log()
     elif kind == "softrank":
@@ -47,7 +47,11 @@ def perturb(scores_N: Tensor, kind: str, coldness: float, generator: torch.Gener
         scores_N = -ranks_N.log()
     uniform_N = torch.rand(len(scores_N), dtype=torch.float64, generator=generator)
     gumbel_N = -(-uniform_N.clamp(min=torch.finfo(torch.float64).tiny).log()).log()
-    return scores_N + gumbel_N / coldness
+    perturbed_N = scores_N + gumbel_N / coldness
+    if kind == "power" and (no_score_N := given_N <= 0).any():
+        # At a low coldness the noise is wider than any gap between logarithms.
+        perturbed_N[no_score_N] += perturbed_N.min() - perturbed_N.max() - 1
+    return perturbed_N
 
 
 def mix(scores_N_H: Tensor, weights_H: Tensor) -> Tensor:

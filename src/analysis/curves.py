@@ -14,7 +14,7 @@ import numpy as np
 
 from src.analysis.figures import panels, save_numbers, save_picture, style
 from src.analysis.rounds import METHODS, Curve, read_experiment, read_reference, read_wide_csv
-from src.analysis.tables import PERCENT_METRICS, method_table
+from src.analysis.tables import PERCENT_METRICS, method_table, reach_table
 from src.utils.errors import UserError
 
 
@@ -90,6 +90,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--linear", action="store_true", help="number of labels on a linear axis, not a log one"
     )
+    parser.add_argument(
+        "--reach",
+        type=float,
+        nargs="+",
+        metavar="PERCENT",
+        help="tell in the table how many labels these test accuracies took, not the accuracy of every round",
+    )
     options = parser.parse_args(arguments)
     try:
         for path in _figure_and_table(options):
@@ -112,7 +119,10 @@ def _figure_and_table(options: argparse.Namespace) -> tuple[Path, Path]:
     plot_methods(paths, figure, options.reference, log_x=not options.linear)
     curves = {experiment: read_wide_csv(experiments[experiment]) for experiment in names}
     published = read_reference(options.reference) if options.reference else {}
-    table.write_text(method_table(curves, names, published), encoding="utf-8")
+    text = (
+        reach_table(curves, names, options.reach) if options.reach else method_table(curves, names, published)
+    )
+    table.write_text(text, encoding="utf-8")
     return figure, table
 
 
@@ -121,7 +131,7 @@ def method_names(experiments: Iterable[str]) -> dict[str, str]:
 
     It does where METHODS has no such ending, or two experiments share one. Ordered as METHODS, others last.
     """
-    endings = {name: next((e for e in METHODS if name.endswith(f"_{e}")), None) for name in experiments}
+    endings = {name: _method(name) for name in experiments}
     order = [*METHODS, None]
     ordered = sorted(endings, key=lambda name: (order.index(endings[name]), name))
     methods = [endings[name] for name in ordered]
@@ -129,6 +139,11 @@ def method_names(experiments: Iterable[str]) -> dict[str, str]:
         name: METHODS[method] if method and methods.count(method) == 1 else name
         for name, method in zip(ordered, methods, strict=True)
     }
+
+
+def _method(experiment: str) -> str | None:
+    """The longest ending of METHODS that the name has."""
+    return max((ending for ending in METHODS if experiment.endswith(f"_{ending}")), key=len, default=None)
 
 
 def _numbers(runs: Sequence[str], curve: Curve) -> Iterator[list[object]]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from src.utils.errors import UserError
 from src.utils.records import Row, read_rows
 
-# The ending of an experiment's name after `<dataset>_`, and what the thesis calls the method.
+# The ending of an experiment's name after `<dataset>_`, and what the method is called: in the thesis, or its paper.
 METHODS = {
     "random": "Random",
     "softmax": "Softmax entropy",
@@ -23,6 +23,10 @@ METHODS = {
     "hu": "HU",
     "hu_greedy_l2": "HU greedy L2",
     "knn": "HU-KDE",
+    "bald": "BALD",
+    "batchbald": "BatchBALD",
+    "batch_hu": "Batch-aware HU",
+    "batch_hu_kde": "Batch-aware HU-KDE",
 }
 
 
@@ -43,6 +47,11 @@ class Curve:
         """Sample standard deviation (n − 1) over the runs that have the round; NaN where only one has."""
         squares_R = np.nansum((self.values_K_R - self.mean_R) ** 2, axis=0)
         return np.sqrt(squares_R / np.where(self._runs_R > 1, self._runs_R - 1, np.nan))
+
+    def labels_to_reach(self, value: float) -> NDArray[np.float64]:
+        """labels_K of each run's first round whose metric is at least ``value``; NaN where none is."""
+        reached_K_R = self.values_K_R >= value
+        return np.where(reached_K_R.any(axis=1), self.labels_R[reached_K_R.argmax(axis=1)], np.nan)
 
     @property
     def _runs_R(self) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from src.analysis.rounds import Curve
 from src.utils.records import Row
@@ -71,6 +72,28 @@ def method_table(
         cells = [_cell(curve, count, reference.get(name, {}).get(count)) for name, curve in curves.items()]
         lines.append([f"{count:,}", *cells])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def reach_table(curves: Mapping[str, Curve], labels: Mapping[str, str], accuracies: Sequence[float]) -> str:
+    """Labels needed for a test accuracy, as a Markdown table: a row for each of `accuracies` (in percent).
+
+    Keyed as `method_table`. A cell holds the mean ± sample standard deviation over runs of the labels in the first
+    round that reached it, and how many runs did where not all have.
+    """
+    lines = [["test accuracy", *(labels[name] for name in curves)], ["---:"] * (1 + len(curves))]
+    for accuracy in accuracies:
+        needed = (curve.labels_to_reach(accuracy / 100) for curve in curves.values())
+        lines.append([f"{accuracy:g} %", *map(_needed, needed)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _needed(labels_K: NDArray[np.float64]) -> str:
+    reached = labels_K[np.isfinite(labels_K)]
+    if not reached.size:
+        return "–"
+    spread = f" ± {reached.std(ddof=1):.0f}" if reached.size > 1 else ""
+    missing = f" ({reached.size} of {labels_K.size} runs)" if reached.size < labels_K.size else ""
+    return f"{reached.mean():.0f}{spread}{missing}"
 
 
 def _cell(curve: Curve, count: int, published: float | None) -> str:

@@ -42,6 +42,13 @@ def _file_name(value: str) -> str:
     return value
 
 
+def _distinct_names(value: Any) -> Any:
+    """Refuse names that differ in case alone, of which the last would silently stand for all."""
+    if isinstance(value, dict) and len({_lower(name) for name in value}) < len(value):
+        raise ValueError("a name is given twice")
+    return value
+
+
 def _exactly(kind: type) -> BeforeValidator:
     """Keep 0 from passing for False, and -1.0 for -1, as they do in a Literal."""
 
@@ -101,7 +108,11 @@ StochasticBatch = Annotated[Literal["power", "softmax", "softrank"], BeforeValid
 CoverRadius = Annotated[Literal["purity"], BeforeValidator(_lower)] | PositiveFloat
 Weights = Annotated[
     dict[RegistryName, PositiveFloat],
-    Field(description="a mapping of heuristics to weights above 0, as {entropy: 0.5, precomputed: 0.5}"),
+    BeforeValidator(_distinct_names),
+    Field(
+        description="a mapping of heuristics, each named once in whatever case, to weights above 0, as "
+        "{entropy: 0.5, precomputed: 0.5}"
+    ),
 ]
 SegmentationLoss = Annotated[Literal["cross_entropy", "dice", "dice_ce", "iou"], BeforeValidator(_lower)]
 DenseFeatures = Annotated[Literal["logits", "hidden"], BeforeValidator(_lower)]

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.data.files import in_a_line, unreadable
-from src.utils.errors import UserError
+from src.data.files import unreadable
+from src.utils.errors import UserError, in_a_line
 from src.utils.files import write_atomically
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class PixelCache:
 
     def _keep(self, values: np.ndarray) -> None:
         try:
-            write_atomically(self._path, values.tobytes())
+            write_atomically(self._path, values.data)
             for path in self._folder.glob(f"{self._prefix}*.u8"):
                 if path != self._path:
                     path.unlink(missing_ok=True)

@@ -65,11 +65,6 @@ def bad_file(path: Path, what: str) -> UserError:
     )
 
 
-def in_a_line(error: Exception) -> str:
-    """What a library says is wrong: its first line, or the kind of error where it says nothing."""
-    return next(iter(str(error).splitlines()), "").strip() or type(error).__name__
-
-
 def unreadable(path: Path, error: OSError) -> UserError:
     """The error, for the caller to raise, that the system would not read the file."""
     return UserError(f"{path} cannot be read ({error.strerror}); it must be a regular file that you may read")

@@ -63,6 +63,9 @@ class ImageFolder(ArrayDataset):
         train_labels, test_labels = labels_N.split(sizes)
         return (train_images, train_labels), (test_images, test_labels)
 
+    def names(self) -> list[str]:
+        return [path.relative_to(self._root).as_posix() for path, _ in self.listing.train + self.listing.test]
+
     def availability(self) -> str:
         count = len(self.listing.train) + len(self.listing.test)
         state = "decoded already" if self.cache.exists() else "to be decoded on first use"
@@ -89,6 +92,7 @@ class ImageFolder(ArrayDataset):
                         "give both the same",
                     )
             else:
+                self._refuse_half_a_split()
                 train, test = self._split(self._by_class(self._root))
         except OSError as error:
             raise self.config.error(
@@ -128,12 +132,28 @@ class ImageFolder(ArrayDataset):
         _, rows, cols = decode(first, self._channels).shape
         return rows, cols
 
+    def _refuse_half_a_split(self) -> None:
+        """UserError where train or test is there without the other and holds folders of images, so is no class."""
+        for name, other in (("train", "test"), ("test", "train")):
+            images = _images_below(self._root / name) if (self._root / name).is_dir() else []
+            if images and all(path.parent != self._root / name for path in images):
+                raise self.config.error(
+                    "data.path",
+                    f"{self._root} has {name}/ without {other}/, and all images of {name}/ are in folders of it; "
+                    f"rename the other part, such as val/, to {other}/, or move {name}/* up to be split",
+                )
+
     def _by_class(self, folder: Path) -> dict[str, list[Path]]:
         classes = sorted(
             entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")
         )
         found = {name: _images_below(folder / name) for name in classes}
         for name, images in found.items():
+            if name.encode(errors="replace").decode() != name:
+                raise self.config.error(
+                    "data.path",
+                    f"the name of class folder {name!r} in {folder} is no text in UTF-8; rename the folder",
+                )
             if not images:
                 raise self.config.error(
                     "data.path",

@@ -39,6 +39,10 @@ class Dataset(ABC):
     ) -> tuple[Source, Source]:
         """The training and the test split, always in the same order; UserError where files are missing or bad."""
 
+    def names(self) -> Sequence[str]:
+        """What inputs are called, training before test, where their order depends on it; none unless overridden."""
+        return ()
+
     @abstractmethod
     def availability(self) -> str:
         """One sentence: where the data is, or where it was looked for and what loading it will try."""
@@ -83,7 +87,7 @@ def load_dataset(config: Config, device: torch.device | str) -> DataBundle:
     dataset = _dataset(config)
     info = _checked_info(dataset)
     mean, std = (config.data.mean, config.data.std) if config.data.rgb_normalization else (None, None)
-    return DataBundle(info, *dataset.splits(device, mean, std))
+    return DataBundle(info, *dataset.splits(device, mean, std), dataset.names())
 
 
 def availability(config: Config) -> str:

@@ -1,6 +1,7 @@
 """Scenes with a class at every pixel: what their datasets share, and how a batch is taken from their bytes.
 How files become bytes is in ``scene_cache``; each dataset says which scenes there are and what its ids mean."""
 
+import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -145,6 +146,11 @@ class SceneDataset(Dataset):
     def root(self) -> Path:
         """Where ``layout`` lies."""
         return Path(self.config.data.path).expanduser()
+
+    def names(self) -> Sequence[str]:
+        """Where each image lies below ``data.path``; an index belongs to its place in this list."""
+        scenes = [*self.listing.train, *self.listing.test] if self.listing is not None else []
+        return [os.path.relpath(scene.image, self.root) for scene in scenes]
 
     @cached_property
     def listing(self) -> Listing | None:

@@ -37,6 +37,13 @@ def stacked_conv2d(
     x_M_N_I_H_W: Tensor, weight_M_O_I_k_k: Tensor, bias_M_O: Tensor | None, **options: Any
 ) -> Tensor:
     """y_M_N_O_H_W by ``F.conv2d`` with these options; an M of 1 serves all members of the other tensor."""
+    if options.get("padding") == "same":
+        dilations = options.get("dilation", (1, 1))
+        rows, cols = (d * (k - 1) for d, k in zip(dilations, weight_M_O_I_k_k.shape[-2:], strict=True))
+        if rows % 2 or cols % 2:
+            # As torch does it, with a warning: of an odd number of zeros the last comes after the map.
+            x_M_N_I_H_W = F.pad(x_M_N_I_H_W, (0, cols % 2, 0, rows % 2))
+            options["padding"] = rows // 2, cols // 2
     members = len(weight_M_O_I_k_k)
     convolve = partial(F.conv2d, **options)
     return each_member(convolve, x_M_N_I_H_W, weight_M_O_I_k_k, bias_M_O, members=members)

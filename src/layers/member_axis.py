@@ -31,8 +31,6 @@ COUNTERPARTS: dict[type[nn.Module], Callable[..., nn.Module]] = {
     nn.Linear: _stacked_linear,
     nn.Dropout: lambda plain: ConsistentDropout(plain.p),
     nn.MaxPool2d: Folded,
-    nn.AvgPool2d: Folded,
-    nn.AdaptiveAvgPool2d: Folded,
     nn.Flatten: Folded,
 }
 

@@ -83,5 +83,13 @@ class VariationalConv2d(nn.Module):
 
 def kl_to_prior(model: nn.Module) -> Tensor:
     """kl_M in nats: each member's divergence, summed over all posteriors of the model."""
-    kl = [module.kl() for module in model.modules() if isinstance(module, GaussianPosterior)]
-    return torch.stack(kl).sum(0)
+    return torch.stack([posterior.kl() for posterior in _posteriors(model)]).sum(0)
+
+
+def posterior_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """μ and ρ of all posteriors of the model, in its order; none for a network of plain weights."""
+    return [parameter for posterior in _posteriors(model) for parameter in posterior.parameters()]
+
+
+def _posteriors(model: nn.Module) -> list[GaussianPosterior]:
+    return [module for module in model.modules() if isinstance(module, GaussianPosterior)]

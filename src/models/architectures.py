@@ -198,7 +198,7 @@ def pretrained_weights(config: Config, download: bool = True) -> Weights | None:
         raise config.error("model.pretrained", f"{name} has no pretrained weights; set it to false")
     try:
         if model.pretrained_model is not None:
-            return read_weights(Path(model.pretrained_model))
+            return read_weights(Path(model.pretrained_model).expanduser())
         if published in DRNS:
             raise UserError(_where_drn_weights_are(name))
         if model.small_image_stem and name in RESNETS:

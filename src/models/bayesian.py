@@ -14,7 +14,9 @@ class BayesianNetwork(Network):
     """A network of variational layers with the objective CE + ``kl_div_weight`` · KL(posterior ‖ prior).
 
     Blundell et al. 2015, equation 2, with the divergence in closed form and one weight sample a batch. In
-    evaluation the weights are the posterior's means; its Monte-Carlo passes are samples of them.
+    evaluation the weights are the posterior's means; its Monte-Carlo passes are samples of them. As after training
+    (``epoch`` None) the objective is CE alone: the divergence goes on falling when the fit to other data has
+    long got worse, and early stopping and the best weights would go by it.
     """
 
     def __init__(self, network: Network, kl_div_weight: float) -> None:
@@ -34,4 +36,4 @@ class BayesianNetwork(Network):
 
     def loss(self, inputs_M_N_S: Tensor, labels_M_N: Tensor, epoch: int | None = None) -> Tensor:
         data_loss_M = self.network.loss(inputs_M_N_S, labels_M_N, epoch)
-        return data_loss_M + self.kl_div_weight * kl_to_prior(self.network)
+        return data_loss_M if epoch is None else data_loss_M + self.kl_div_weight * kl_to_prior(self.network)

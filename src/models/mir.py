@@ -29,8 +29,8 @@ class MIR(Network):
         self.ce_weight = 1 / max(1.0, reconstruction_weight)
         self.mse_weight = min(1.0, reconstruction_weight)
         self.warmup = warmup
-        self.feature_dims, self.largest_map = backbone.feature_dims, backbone.largest_map
-        self.dense = backbone.dense
+        self.feature_dims, self.dense = backbone.feature_dims, backbone.dense
+        self.largest_map = max(backbone.largest_map, getattr(decoder, "largest_map", 0))
 
     def encode(self, inputs_M_N_S: Tensor) -> Tensor:
         return self.backbone.encode(inputs_M_N_S)

@@ -50,7 +50,8 @@ class Network(nn.Module, ABC):
     def loss(self, inputs_M_N_S: Tensor, labels_M_N: Tensor, epoch: int | None = None) -> Tensor:
         """loss_M: each member's training objective, a mean over its batch; cross-entropy unless overridden.
 
-        ``epoch`` counts from 0 for objectives that change during training; None means as after training.
+        ``epoch`` counts from 0 for objectives that change during training; None means as after training, on data
+        whose fit is to be judged.
         """
         return cross_entropy(self.classify(self.encode(inputs_M_N_S)), labels_M_N)
 

@@ -1,13 +1,11 @@
 """Weights trained before: torchvision's, downloaded or from a file, put into a network of torchvision's layout."""
 
-import pickle
 from pathlib import Path
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
-from src.utils.errors import UserError
+from src.utils.errors import UserError, in_a_line
 
 Weights = dict[str, Tensor]
 """Tensors by the names that torchvision, or whoever published them, gives them."""
@@ -20,13 +18,16 @@ def download_weights(name: str) -> Weights:
 
     Raises UserError with the address and the way round it where that does not succeed.
     """
+    # Imported where it is used: it takes seconds, and weights from a file need none of it.
+    import torchvision
+
     weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
     try:
         return weights.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # networks fail in many ways, and so does torch on a damaged file
         raise UserError(
-            f"the weights of {name} could not be had from {weights.url} ({_first_line(error)}); copy that file to "
+            f"the weights of {name} could not be had from {weights.url} ({in_a_line(error)}); copy that file to "
             f"{cached}, or anywhere and name it in model.pretrained_model, or set model.pretrained to false"
         ) from None
 
@@ -35,11 +36,13 @@ def read_weights(path: Path) -> Weights:
     """The weights in a file that ``torch.save`` made of a state dict; UserError where it holds anything else."""
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # torch answers damaged files with errors of many kinds
         raise UserError(
-            f"{path}: not readable as weights ({_first_line(error)}); give a file of a state dict"
+            f"{path}: not readable as weights ({in_a_line(error)}); give a file of a state dict"
         ) from None
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+    if not isinstance(found, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()
+    ):
         raise UserError(f"{path}: holds no state dict of named tensors, such as torchvision's files do")
     return found
 
@@ -76,7 +79,3 @@ def load_weights(
         shown = "; ".join(sorted(problems)[:3])
         raise UserError(f"the weights are of another network ({len(problems)} differences: {shown})")
     net.load_state_dict(merged, assign=True)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

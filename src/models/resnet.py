@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torchvision
 from torch import Tensor, nn
 
 from src.layers.member_axis import with_member_axis
@@ -34,6 +33,9 @@ class ResNet(Network):
         weights: Weights | None = None,
     ) -> None:
         super().__init__()
+        # Imported where it is used: it takes seconds, and no other architecture needs it.
+        import torchvision
+
         channels, rows, cols = input_shape
         net = torchvision.models.get_model(name, weights=None, num_classes=nb_classes)
         if small_image_stem or channels != 3:

@@ -29,8 +29,11 @@ class ResNetDecoder(nn.Module):
         super().__init__()
         self.map_shape = (map_channels, *map_sizes[-1])
         layers: list[nn.Module] = []
+        stages = list(zip(pairwise(reversed(map_sizes)), STAGE_CHANNELS, strict=False))
+        self.largest_map = max(outputs * rows * cols for (_, (rows, cols)), outputs in stages)
+        """Values in the largest feature map of one input."""
         channels = map_channels
-        for (small, large), outputs in zip(pairwise(reversed(map_sizes)), STAGE_CHANNELS, strict=False):
+        for (small, large), outputs in stages:
             layers.append(_doubling_block(channels, outputs, small, large, batch_norm))
             layers += [_block(outputs, batch_norm) for _ in range(blocks - 1)]
             channels = outputs

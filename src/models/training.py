@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LambdaLR, Redu
 from src.config import OptimizerConfig, TrainingConfig
 from src.layers.stacked import member_state
 from src.layers.stochastic import stochastic_layers
+from src.layers.variational import posterior_parameters
 from src.models.network import Network
 from src.models.prediction import Source, mean_loss, weighted_mean
 from src.utils.errors import NonFiniteError
@@ -54,7 +55,8 @@ def fit(
 ) -> FitHistory:
     """Train in place and return the history; ``indices`` are dataset indices into ``source``.
 
-    Early stopping and the best weights go by the mean validation objective; a tie is an improvement.
+    Early stopping and the best weights go by the mean validation objective (as after training: a BNN's has no
+    divergence in it); a tie is an improvement.
     Raises NonFiniteError with the epoch and the dataset indices of the first batch whose loss is not finite.
     """
 
@@ -214,10 +216,21 @@ class BestWeights:
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
-    """Adam or SGD over all parameters, weight decay as an L2 penalty (not decoupled), as in the literature."""
+    """Adam or SGD over all parameters, weight decay as an L2 penalty (not decoupled), as in the literature.
+
+    Posteriors have none: their prior takes its place, and a penalty would pull ρ to 0, which is σ = 0.69.
+    """
+    posteriors = posterior_parameters(model)
+    of_posteriors = {id(parameter) for parameter in posteriors}
+    plain = [parameter for parameter in model.parameters() if id(parameter) not in of_posteriors]
+    groups = [
+        {"params": parameters, "weight_decay": weight_decay}
+        for parameters, weight_decay in ((plain, config.weight_decay), (posteriors, 0.0))
+        if parameters
+    ]
     if config.type == "adam":
-        return Adam(model.parameters(), config.lr, config.betas, weight_decay=config.weight_decay, fused=True)
-    return SGD(model.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay)
+        return Adam(groups, config.lr, config.betas, fused=True)
+    return SGD(groups, config.lr, config.momentum)
 
 
 def make_scheduler(

@@ -1,4 +1,7 @@
-"""The exceptions that mean the user can mend it. Everything else that is raised is a bug and keeps its traceback."""
+"""The exceptions that mean the user can mend it, and others' errors in their words. Everything else that is raised is
+a bug and keeps its traceback."""
+
+from pickle import UnpicklingError
 
 
 class UserError(Exception):
@@ -16,3 +19,10 @@ class UserError(Exception):
 
 class NonFiniteError(UserError):
     """A loss, feature or score is NaN or infinite; the message says where it was first seen."""
+
+
+def in_a_line(error: Exception) -> str:
+    """What a library says is wrong: its first line, or the kind of error where it says nothing to the point."""
+    # KeyError's text is a mere key, and torch's UnpicklingError advises to run whatever code the file holds.
+    said = "" if isinstance(error, KeyError | UnpicklingError) else str(error)
+    return next(iter(said.splitlines()), "").strip() or type(error).__name__

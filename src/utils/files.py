@@ -10,7 +10,7 @@ from typing import BinaryIO
 from src.utils.errors import UserError
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Replace the file by ``content``, or leave it as it was; UserError where the system will not write."""
     try:
         with replacing(path) as file:

@@ -41,7 +41,8 @@ class Query:
 class RunRecords:
     """The files of one run: rounds.jsonl, queries.npz and state.pt in ``folder``, as they stand or not yet there.
 
-    Raises UserError where a file is damaged or was made with another seed.
+    Raises UserError where a file is damaged or was made with another seed. The dataset, which takes long to load, is
+    held against them later, by ``check_data``.
     """
 
     def __init__(self, folder: Path, run_seed: int) -> None:
@@ -50,6 +51,7 @@ class RunRecords:
         self.rows: list[Row] = []
         self.labelled_in_round_N: Tensor | None = None
         self.finished = False
+        self._data: str | None = None
         self._arrays: dict[str, np.ndarray] = {}
         for left_by_a_crash in folder.glob(".*.part"):
             left_by_a_crash.unlink()
@@ -71,6 +73,16 @@ class RunRecords:
         self._arrays = _load_queries(self.folder / "queries.npz", state["rounds"])
         self.labelled_in_round_N = state["labelled_in_round_N"]
         self.finished = state["finished"]
+        self._data = state.get("data")  # records from before there was this key have none
+
+    def check_data(self, fingerprint: str) -> None:
+        """Refuse rounds of another dataset, whose indices mean other inputs; rounds to come keep the fingerprint."""
+        if self._data not in (None, fingerprint):
+            raise UserError(
+                f"{self.folder / 'state.pt'}: the dataset is not the one of its rounds: inputs were added, removed, "
+                "renamed or given other labels; bring it back as it was, or use --overwrite to start anew"
+            )
+        self._data = fingerprint
 
     def commit(self, row: Row, query: Query | None, labelled_in_round_N: Tensor, finished: bool) -> None:
         """Write a finished round; after a crash anywhere in here, resuming repeats the round or has it whole."""
@@ -89,6 +101,7 @@ class RunRecords:
             "rounds": len(self.rows),
             "finished": finished,
             "labelled_in_round_N": labelled_in_round_N,
+            "data": self._data,
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)

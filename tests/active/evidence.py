@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from src.active.batch import BATCH_HEURISTICS, Batch
+from src.active.batch import BATCH_HEURISTICS, Batch, LastLayer
 from src.models.density import GMM, KNN, DensityModel
 
 OPTIONS = {"probcover_delta": "purity"}
@@ -48,9 +48,8 @@ def evidence(
     labelled_L_D, labels_L = blobs(4 * classes, dims, draw, classes)
     return {
         "member_log_probs": logits_N_K_C.log_softmax(-1),
-        "plain_log_probs": logits_N_K_C[:, 0].log_softmax(-1),
         "features": features_N_D,
-        "last_inputs": features_N_D,
+        "last_layer": LastLayer(features_N_D, logits_N_K_C[:, 0].log_softmax(-1)),
         "labelled_features": labelled_L_D,
         "nb_classes": classes,
         "density": fitted(head or GMM(), labelled_L_D, labels_L),

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from src.active.acquisition import ACQUISITIONS
 from src.active.loop import run_rounds
 from src.active.plan import make_plan
-from src.config import Config, TrainingConfig
+from src.config import Config
 from src.data import load_dataset
 from src.utils.console import RunConsole
-from src.utils.errors import UserError
 from src.utils.records import RunRecords
+from tests.active.pairs import WAYS, Way
 
 MEMBERS = {
     "plain": {"name": "MLP"},
@@ -46,31 +45,27 @@ def run(config: Config, folder: Path, seed: int = 3) -> RunRecords:
     return records
 
 
-OPTIONS = {"combination": {"combination": {"entropy": 0.5, "certainty": 0.5}}}
+HAS = {
+    "plain": {"one network"},
+    "mc_dropout": {"one network", "members"},
+    "ensemble": {"members"},
+    "hu": {"one network", "density", "density that learns"},
+    "hu_greedy": {"one network", "density", "density that learns"},
+    "hu_kde": {"one network", "density", "density that learns"},
+}
 
 
-def allowed(heuristic: str, members: str) -> bool:
-    training = TrainingConfig(heuristic=heuristic, **OPTIONS.get(heuristic, {}))
-    consumes = ACQUISITIONS.get(heuristic)(training).consumes
-    if not consumes.isdisjoint({"surprise", "density"}):
-        return members.startswith("hu")
-    if not consumes.isdisjoint({"members", "member_log_probs"}):
-        return members in ("mc_dropout", "ensemble")
-    return members != "ensemble" or consumes.isdisjoint({"features", "last_inputs"})
-
-
-PAIRS = [(heuristic, members) for heuristic in ACQUISITIONS for members in MEMBERS]
-
-
-@pytest.mark.parametrize(("heuristic", "members"), [pair for pair in PAIRS if not allowed(*pair)])
-def test_every_other_pair_is_refused_before_data_is_touched(heuristic: str, members: str) -> None:
-    with pytest.raises(UserError, match=r"training\.heuristic"):
-        make_plan(config(heuristic, MEMBERS[members], **OPTIONS.get(heuristic, {})))
-
-
-@pytest.mark.parametrize(("heuristic", "members"), [pair for pair in PAIRS if allowed(*pair)])
-def test_every_allowed_pair_runs_its_rounds(heuristic: str, members: str, tmp_path: Path) -> None:
-    records = run(config(heuristic, MEMBERS[members], **OPTIONS.get(heuristic, {})), tmp_path)
+@pytest.mark.parametrize(
+    ("way", "members"),
+    [
+        pytest.param(way, members, id=f"{'-'.join(map(str, way.keys.values()))}-{members}")
+        for way in WAYS
+        for members in MEMBERS
+        if way.needs <= HAS[members]
+    ],
+)
+def test_every_allowed_pair_runs_its_rounds(way: Way, members: str, tmp_path: Path) -> None:
+    records = run(config(**way.keys, model=MEMBERS[members]), tmp_path)
     assert [row["labelled"] for row in records.rows] == [20, 35, 60]
     assert records.finished
     with np.load(tmp_path / "queries.npz") as queries:

@@ -74,10 +74,15 @@ def test_cold_draws_are_the_highest_scores_and_warm_ones_are_chance(kind: str) -
     assert len(set(warm)) > 40
 
 
-def test_power_leaves_inputs_without_a_score_to_the_end() -> None:
-    scores = torch.tensor([0.0, 1e-6, 0.0, 2.0])
+@pytest.mark.parametrize("coldness", [1.0, 1e-3, 1e-9])
+def test_power_leaves_inputs_without_a_score_to_the_end_in_any_order(coldness: float) -> None:
+    scores, drawn = torch.tensor([0.0, 1e-6, 0.0, 2.0, -1e-9]), set()
     for seed in range(50):
-        assert set(rank(perturb(scores, "power", 1.0, generator(seed)))[:2].tolist()) == {1, 3}
+        order = rank(perturb(scores, "power", coldness, generator(seed))).tolist()
+        assert set(order[:2]) == {1, 3}
+        drawn.add(tuple(order[2:]))
+    assert len(drawn) == 6
+    assert perturb(torch.zeros(0), "power", coldness, generator()).shape == (0,)
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.floats(-5, 5, width=16)), min_size=2, max_size=30))

@@ -110,6 +110,15 @@ def test_command_line_explains_when_nothing_matches(
     assert not (tmp_path / "figures").exists()
 
 
+def test_command_line_tells_how_many_labels_an_accuracy_took(tmp_path: Path) -> None:
+    write_wide(tmp_path / "runs", "twice_random", [[0.7], [0.9]])
+    write_wide(tmp_path / "runs", "twice_batch_hu", [[0.95], [0.9]])
+    assert main(["twice_*", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path), "--reach", "90"]) == 0
+    assert (tmp_path / "twice.md").read_text() == (
+        "| test accuracy | Random | Batch-aware HU |\n| ---: | ---: | ---: |\n| 90 % | 200 | 100 |\n"
+    )
+
+
 def test_methods_of_several_datasets_keep_their_own_names() -> None:
     assert method_names(["mnist_hu", "mnist_mine", "svhn_hu", "mnist_hu_greedy_l2", "mnist_random"]) == {
         "mnist_random": "Random",

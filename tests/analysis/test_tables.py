@@ -3,7 +3,7 @@
 import numpy as np
 
 from src.analysis.rounds import Curve
-from src.analysis.tables import method_table, phase_summary, round_table
+from src.analysis.tables import method_table, phase_summary, reach_table, round_table
 
 
 def row(number: int, labelled: int, accuracy: float) -> dict:
@@ -56,3 +56,20 @@ def test_method_table_sets_ours_beside_the_published_mean_at_the_same_labels() -
 
 def test_phase_summary_adds_seconds_over_rounds() -> None:
     assert phase_summary([row(0, 100, 0.7), row(1, 200, 0.8)]) == "fit 4.0, score 1.0, build 0.5; total 5.5"
+
+
+def test_reach_table_tells_the_labels_of_each_runs_first_round_that_got_there() -> None:
+    nan = np.nan
+    up_and_down = np.array([[0.5, 0.9, 0.7, 0.95], [0.5, 0.6, 0.9, 0.8], [0.2, 0.3, 0.4, nan]])
+    curves = {
+        "a_random": Curve(np.array([10, 20, 30, 40]), up_and_down),
+        "a_bald": Curve(np.array([10, 20]), np.array([[0.5, 0.6]])),
+    }
+    table = reach_table(curves, {"a_random": "Random", "a_bald": "BALD"}, [50, 90, 94.5])
+    assert table == (
+        "| test accuracy | Random | BALD |\n"
+        "| ---: | ---: | ---: |\n"
+        "| 50 % | 10 ± 0 (2 of 3 runs) | 10 |\n"
+        "| 90 % | 25 ± 7 (2 of 3 runs) | – |\n"
+        "| 94.5 % | 40 (1 of 3 runs) | – |\n"
+    )

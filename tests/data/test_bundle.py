@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from src.data.bundle import Split
+from src.data.bundle import DataBundle, Split
+from src.data.mnist import Mnist
 
 
 def some_images(channels: int = 3, n: int = 20) -> tuple[Tensor, Tensor]:
@@ -97,3 +98,28 @@ def test_a_split_on_the_gpu_gives_the_same_inputs() -> None:
     on_gpu = Split(images_N_C_H_W.cuda(), labels_N.cuda(), mean, std).inputs(torch.arange(20))
     assert on_gpu.is_cuda
     torch.testing.assert_close(on_gpu.cpu(), on_cpu)
+
+
+def fingerprint(labels: list[int], tested: list[int], names: tuple[str, ...] = ()) -> str:
+    splits = [
+        Split(torch.zeros(len(of), 1, 2, 2, dtype=torch.uint8), torch.tensor(of)) for of in (labels, tested)
+    ]
+    return DataBundle(Mnist.info, *splits, names).fingerprint()
+
+
+def test_fingerprints_differ_by_sizes_labels_their_order_and_names_alone() -> None:
+    others = [
+        fingerprint(*arguments)
+        for arguments in (
+            ([3, 1, 2], [4]),
+            ([3, 1], [2, 4]),
+            ([1, 3, 2], [4]),
+            ([3, 1, 2], [4, 4]),
+            ([3, 1, 2], [4], ("a", "b", "c", "d")),
+            ([3, 1, 2], [4], ("a", "b", "d", "c")),
+            ([3, 1, 2], [4], ("a", "bc", "", "d")),
+            ([3, 1, 2], [4], ("a", "b", "c", "\udcff")),  # a name that is no UTF-8
+        )
+    ]
+    assert len(set(others)) == len(others)
+    assert fingerprint([3, 1, 2], [4]) == others[0]

@@ -175,6 +175,15 @@ def test_a_change_of_the_images_is_seen_and_replaces_the_cache(
     assert after != before
 
 
+def test_the_cache_is_written_from_the_pixels_themselves(
+    paths: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    monkeypatch.setattr(decoding, "write_atomically", lambda path, content: written.append(content))
+    images_N_C_H_W = pixels(paths)
+    assert np.shares_memory(np.asarray(written[0]), images_N_C_H_W.numpy())
+
+
 def test_each_size_has_its_own_cache(paths: list[Path], decoded: list[str]) -> None:
     for _ in range(2):
         assert pixels(paths, (2, 2), resize=True).shape == (5, 3, 2, 2)

@@ -1,21 +1,24 @@
 """A folder a class becomes a dataset, split by a draw of its own where it has no test images."""
 
+import os
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from src.active import loop
 from src.config import Config, load_config
 from src.data import DataBundle, availability, dataset_info, load_dataset
 from src.data.decoding import CACHE_FOLDER
 from src.data.registry import DATASETS
 from src.utils.errors import UserError
-from tests.experiments import rows, run_cli
+from tests.experiments import rows, run_cli, tree
 
 CLASSES = ("bee", "ant", "cow")
 
@@ -91,6 +94,12 @@ def test_subfolders_count_and_hidden_or_other_files_do_not(tmp_path: Path) -> No
     assert sorted(train + test) == [0, 1, 20, 21, 40, 41, 99]
 
 
+def test_train_can_be_the_name_of_a_class(tmp_path: Path) -> None:
+    grow(tmp_path, ("train", "bus"))
+    grow(tmp_path / "train", ("freight",))
+    assert load_dataset(config(tmp_path), "cpu").info.class_names == ("bus", "train")
+
+
 def test_sizes_are_the_first_images_unless_the_config_gives_them(tmp_path: Path) -> None:
     grow(tmp_path)
     image(tmp_path / "cow" / "09.png", 49, size=(5, 5))
@@ -155,6 +164,26 @@ def train_alone(root: Path) -> None:
     shutil.move(root.with_name("train"), root / "train")
 
 
+def train_and_val(root: Path) -> None:
+    train_alone(root)
+    grow(root / "val")
+
+
+def val_and_test(root: Path) -> None:
+    train_and_val(root)
+    shutil.move(root / "train", root / "test")
+
+
+def no_text(root: Path) -> None:
+    os.rename(root / "bee", os.fsencode(root) + b"/b\xe9e")
+
+
+def no_text_in_train(root: Path) -> None:
+    train_alone(root)
+    grow(root / "test")
+    no_text(root / "train")
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -172,8 +201,16 @@ def train_alone(root: Path) -> None:
         (differing, "ROOT: train and test differ in the class folders cow; give both the same"),
         (
             train_alone,
-            "ROOT has 1 class folders and at least two are needed; image_folder needs train/<class>/ and",
+            "ROOT has train/ without test/, and all images of train/ are in folders of it; rename the other part, "
+            "such as val/, to test/, or move train/* up",
         ),
+        (
+            train_and_val,
+            "ROOT has train/ without test/, and all images of train/ are in folders of it; rename",
+        ),
+        (val_and_test, "ROOT has test/ without train/, and all images of test/ are in folders of it; rename"),
+        (no_text, r"the name of class folder 'b\udce9e' in ROOT is no text in UTF-8; rename the folder"),
+        (no_text_in_train, r"the name of class folder 'b\udce9e' in ROOT/train is no text in UTF-8; rename"),
     ],
 )
 def test_a_folder_that_is_no_dataset_is_explained(
@@ -229,3 +266,57 @@ def test_an_experiment_on_a_folder_runs_and_its_check_tells_of_it(tmp_path: Path
     assert run_cli("--config_path", path, "--output_dir", tmp_path / "outputs").status == 0
     assert [row["labelled"] for row in rows(tmp_path / "outputs" / "own" / "run_1")] == [9, 29]
     assert load_config(path).data.dataset == "image_folder"
+
+
+def added(root: Path) -> None:
+    image(root / "ant" / "00a.png", 99)
+
+
+def renamed(root: Path) -> None:
+    (root / "ant" / "00.png").rename(root / "ant" / "99.png")
+
+
+def exchanged(root: Path) -> None:
+    """As many images in each class as before."""
+    added(root)
+    (root / "ant" / "19.png").unlink()
+
+
+@pytest.mark.parametrize("change", [added, renamed, exchanged])
+def test_a_run_is_not_taken_up_on_a_folder_that_has_changed(
+    change: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its indices would mean other images. Where the folder is as it was, moved or not, the run goes on."""
+    root, outputs, path = grow(tmp_path / "images", count=20), tmp_path / "outputs", tmp_path / "own.yaml"
+    path.write_text(
+        "name: own\n"
+        "training: {heuristic: random, iterations: 2, initially_labelled: 9, epochs: 1, verbose: false}\n"
+        "data: {dataset: image_folder, path: images}\n"
+        "model: {name: MLP, hidden_layers: [4, 4]}\n"
+    )
+    command = ("--config_path", path, "--output_dir", outputs)
+    monkeypatch.chdir(tmp_path)
+    run_round, rounds = loop.run_round, 0
+
+    def interrupted(*arguments: Any) -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 2:
+            raise KeyboardInterrupt
+        run_round(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "run_round", interrupted)
+        assert run_cli(*command).status == 130
+    before = tree(outputs)
+    other = shutil.copytree(root, tmp_path / "other" / "images").parent
+    change(root)
+    outcome = run_cli(*command)
+    assert outcome.status == 2
+    assert (
+        f"{outputs / 'own' / 'run_1' / 'state.pt'}: the dataset is not the one of its rounds" in outcome.err
+    )
+    assert tree(outputs) == before
+    monkeypatch.chdir(other)
+    assert run_cli(*command).status == 0
+    assert [row["labelled"] for row in rows(outputs / "own" / "run_1")] == [9, 29]

@@ -15,7 +15,7 @@ from src.config import Config
 from src.data import availability, load_dataset
 from src.data.svhn import FILES, Svhn
 from src.utils.errors import UserError
-from tests.data.spoiling import into_a_directory
+from tests.data.spoiling import into_a_dangling_link, into_a_directory
 
 PIXELS = {
     split: np.random.default_rng(seed).integers(0, 256, (32, 32, 3, count), dtype=np.uint8)
@@ -103,13 +103,21 @@ def into_another(path: Path) -> None:
     path.write_bytes(b"<!DOCTYPE html>")
 
 
-@pytest.mark.parametrize("spoil", [cut, into_another, into_a_directory])
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (cut, "is not the published file: its MD5 is another; put a good copy in its place"),
+        (into_another, "is not the published file: its MD5 is another; put a good copy in its place"),
+        (into_a_directory, "cannot be read (Is a directory)"),
+        (into_a_dangling_link, "cannot be read (No such file or directory)"),
+    ],
+)
 @pytest.mark.parametrize("name", FILES.values())
 def test_a_bad_file_is_named_and_never_downloaded_over(
-    spoil: Callable[[Path], None], name: str, tmp_path: Path, published: list[str]
+    spoil: Callable[[Path], None], message: str, name: str, tmp_path: Path, published: list[str]
 ) -> None:
     write(tmp_path)
     spoil(tmp_path / name)
-    with pytest.raises(UserError, match=f"^{re.escape(str(tmp_path / name))} .*put a good copy in its place"):
+    with pytest.raises(UserError, match=f"^{re.escape(f'{tmp_path / name} {message}')}"):
         Svhn(config(tmp_path)).read()
     assert published == []

@@ -54,6 +54,20 @@ def test_each_member_computes_what_torchs_layer_does(kind: str, members: int, tr
             torch.testing.assert_close(ours.grad[member], theirs.grad)
 
 
+def test_an_even_kernel_of_the_same_padding_warns_of_nothing(recwarn: pytest.WarningsRecorder) -> None:
+    torch.set_warn_always(True)
+    try:
+        for kernel_size in (1, 2, 3, 4, (2, 3), (3, 2)):
+            plain = nn.Conv2d(1, 2, kernel_size, padding="same", dilation=(3, 2))
+            x_M_N_C_H_W = torch.randn(1, 4, 1, 9, 8)
+            result = StackedConv2d(plain)(x_M_N_C_H_W)[0]
+            assert not recwarn.list
+            torch.testing.assert_close(result, plain(x_M_N_C_H_W[0]))
+            recwarn.clear()
+    finally:
+        torch.set_warn_always(False)
+
+
 @pytest.mark.parametrize("kind", list(PLAIN))
 def test_one_member_serves_any_number_of_passes_and_all_members_one_input(kind: str) -> None:
     _, alone = members_of(kind, 1)

@@ -6,6 +6,7 @@ from src.layers.consistent_dropout import ConsistentDropout
 from src.layers.member_axis import with_member_axis
 from src.layers.stacked import member_state
 from src.layers.stochastic import start_passes, stochastic_layers
+from src.utils.seeding import RoundSeeds
 
 
 class Block(nn.Module):
@@ -41,6 +42,19 @@ def test_every_nested_dropout_is_consistent_and_takes_part(passes: int) -> None:
     torch.testing.assert_close(model(x_1_N_C_H_W[:, 2:3]), first[:, 2:3])
 
 
+def test_masks_of_every_nested_dropout_differ_between_members_and_layers_and_from_round_to_round() -> None:
+    """A dilated network's nesting: stages of stages of blocks."""
+    model = with_member_axis(nn.Sequential(nn.Sequential(nn.Sequential(Block(), Block()), Block()), Block()))
+    x_1_N_C_H_W, masks = torch.randn(1, 2, 3, 6, 6), []
+    for round_ in (0, 1):
+        start_passes(model, 3, RoundSeeds(3, round_).seed("dropout passes"))
+        assert model(x_1_N_C_H_W).shape[:2] == (3, 2)
+        masks += [
+            tuple(mask.flatten().tolist()) for layer in stochastic_layers(model) for mask in layer._drawn
+        ]
+    assert len(set(masks)) == len(masks) == 2 * 4 * 3
+
+
 def test_the_weights_are_those_of_the_plain_network() -> None:
     plain = nested().eval()
     x_N_C_H_W = torch.randn(6, 3, 4, 4)
@@ -54,7 +68,8 @@ def test_a_single_layer_is_replaced_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "layer", [nn.Dropout2d(0.5), nn.LayerNorm(4), nn.GroupNorm(1, 4), nn.Bilinear(2, 2, 2)]
+    "layer",
+    [nn.Dropout2d(0.5), nn.AdaptiveAvgPool2d(1), nn.LayerNorm(4), nn.GroupNorm(1, 4), nn.Bilinear(2, 2, 2)],
 )
 def test_a_layer_without_a_counterpart_is_refused_however_deep(layer: nn.Module) -> None:
     with pytest.raises(TypeError, match=type(layer).__name__):

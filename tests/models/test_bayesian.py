@@ -5,12 +5,12 @@ import torch
 from torch import nn
 
 from src.config import Config, OptimizerConfig, TrainingConfig
-from src.layers.stochastic import passes_of, start_passes
-from src.layers.variational import kl_to_prior
+from src.layers.stochastic import passes_of, start_passes, stochastic_layers
+from src.layers.variational import PRIOR_STD, VariationalLinear, kl_to_prior
 from src.models.build import build_model
 from src.models.network import Network
 from src.models.prediction import mean_loss, member_log_probs, predict
-from src.models.training import fit
+from src.models.training import fit, make_optimizer
 from src.utils.seeding import RoundSeeds
 from tests.models.fakes import Images
 
@@ -34,9 +34,53 @@ def trained(model: Network, seed: int = 3, epochs: int = 30) -> list[float]:
 @pytest.mark.parametrize("name", ["BNN", "BCNN"])
 def test_the_objective_is_cross_entropy_and_the_weighed_divergence(name: str, weight: float) -> None:
     model, source = network(name, kl_div_weight=weight), Images(60, SHAPE)
-    loss = mean_loss(model, source, ALL)
-    ce = nn.functional.cross_entropy(model(source.inputs(ALL)[None])[0], source.labels_N)
-    torch.testing.assert_close(loss, (ce + weight * kl_to_prior(model)).double())
+    inputs_1_N_S = source.inputs(ALL)[None]
+    loss = model.eval().loss(inputs_1_N_S, source.labels_N[None], epoch=0)
+    ce = nn.functional.cross_entropy(model(inputs_1_N_S)[0], source.labels_N)
+    torch.testing.assert_close(loss, ce + weight * kl_to_prior(model))
+
+
+@pytest.mark.parametrize("name", ["BNN", "BCNN"])
+def test_what_is_left_out_of_training_is_judged_by_cross_entropy_alone(name: str) -> None:
+    model, source = network(name, kl_div_weight=0.5), Images(60, SHAPE)
+    ce = nn.functional.cross_entropy(model.eval()(source.inputs(ALL)[None])[0], source.labels_N)
+    torch.testing.assert_close(mean_loss(model, source, ALL), ce[None].double())
+
+
+def test_early_stopping_goes_by_the_fit_though_the_divergence_keeps_falling() -> None:
+    """Labels at random cannot be learnt, and are no better for weights that come nearer to their prior."""
+    model, source = network("BNN", kl_div_weight=1.0), Images(60, SHAPE)
+    source.labels_N = torch.randint(3, (60,), generator=torch.Generator().manual_seed(0))
+    training = TrainingConfig(epochs=100, scheduler=None, patience_early_stopping=5)
+    divergence = kl_to_prior(model)
+    history = fit(model, source, TRAIN, VAL, training, OptimizerConfig(lr=0.01), RoundSeeds(3, 0))
+    assert history.epochs[0] < 30, "with the divergence in it, the objective falls for 69 epochs"
+    assert kl_to_prior(model) < divergence
+
+
+def test_without_data_the_posterior_becomes_the_prior() -> None:
+    """Weight decay would pull ρ to 0, and with it σ to 0.69."""
+    model = network("BNN", ensemble=2)
+    optimizer = make_optimizer(model, OptimizerConfig(type="sgd", lr=50, weight_decay=1e-3))
+    for _ in range(300):
+        optimizer.zero_grad()
+        (1e-4 * kl_to_prior(model).sum()).backward()
+        optimizer.step()
+    for posterior in stochastic_layers(model):
+        assert (posterior.std() - PRIOR_STD).abs().max() < 1e-3
+        assert posterior.mean_M_S.abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+def test_weight_decay_moves_the_weights_that_are_no_posteriors_alone(kind: str) -> None:
+    model = nn.Sequential(VariationalLinear(3, 2), nn.Linear(2, 2))
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    optimizer = make_optimizer(model, OptimizerConfig(type=kind, weight_decay=0.1))
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    moved = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
+    assert moved == {"1.weight", "1.bias"}
 
 
 @pytest.mark.parametrize("name", ["BNN", "BCNN"])

@@ -1,4 +1,6 @@
 import os
+import re
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,6 @@ import torchvision
 from torch import Tensor
 
 from src.config import Config
-from src.models import pretrained
 from src.models.build import build_model, check_model
 from src.models.network import Network
 from src.models.pretrained import download_weights, load_weights, read_weights
@@ -51,6 +52,11 @@ def close(ours: Tensor, theirs: Tensor) -> None:
 def test_a_file_gives_torchvisions_outputs_statistics_included(file: Path) -> None:
     x = torch.randn(2, *RGB)
     close(build(config(file), RGB, 7)(x[None])[0], net()(x))
+
+
+def test_a_file_can_be_named_from_the_home_folder(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(file.parent))
+    assert check_model(config(Path("~", file.name)), RGB, 7) == check_model(config(file), RGB, 7)
 
 
 def test_another_number_of_classes_keeps_the_initial_classifier_alone(file: Path) -> None:
@@ -128,17 +134,23 @@ def test_files_that_hold_no_weights_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("not weights")
     torch.save({"epoch": 3}, tmp_path / "other.pth")
     torch.save(net(), tmp_path / "pickled.pth")  # a whole module
+    (tmp_path / "page.pth").write_text("<!DOCTYPE html>")
+    (tmp_path / "greeting.pth").write_text("hello world")  # begins as a pickle does
+    (tmp_path / "bytes.pth").write_bytes(b"\x80garbage")
+    torch.save({0: torch.zeros(3)}, tmp_path / "numbered.pth")
     (tmp_path / "empty.pth").touch()
-    for name in ("text", "other", "pickled", "empty", "absent"):
-        with pytest.raises(UserError, match=f"{name}.pth"):
-            read_weights(tmp_path / f"{name}.pth")
+    for path in (*tmp_path.iterdir(), tmp_path / "absent.pth"):
+        with pytest.raises(UserError, match=re.escape(str(path))) as caught:
+            read_weights(path)
+        assert "weights_only" not in str(caught.value), "torch's advice to run what is in the file"
 
 
+@pytest.mark.parametrize("kind", [OSError, HTTPException])
 def test_without_a_network_the_error_names_the_address_and_the_local_file(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def offline(*arguments: object, **options: object) -> None:
-        raise OSError("no route to host")
+        raise kind("no route to host")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
@@ -151,7 +163,7 @@ def test_without_a_network_the_error_names_the_address_and_the_local_file(
 
 
 def test_checking_a_config_downloads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pretrained.torchvision.models, "get_model_weights", None)
+    monkeypatch.setattr(torchvision.models, "get_model_weights", None)
     assert check_model(config(), RGB, 7) == sum(p.numel() for p in net().parameters())
 
 

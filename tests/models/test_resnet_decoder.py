@@ -29,6 +29,25 @@ def test_stages_double_their_maps_with_as_many_blocks_as_asked_for() -> None:
     assert sizes == [(256, 8, 8)] * 3 + [(128, 16, 16)] * 3 + [(3, 16, 16)]
 
 
+@pytest.mark.parametrize("small", [True, False])
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 33, 70)])
+def test_a_models_largest_map_is_the_largest_of_both_its_halves(shape: tuple[int, ...], small: bool) -> None:
+    sizes = []
+
+    def note(module: nn.Module, _: object, output: torch.Tensor) -> None:
+        sizes.append(output.numel())
+
+    with torch.device("meta"):
+        net = ResNet("resnet18", shape, 10, small_image_stem=small)
+        decoder = ResNetDecoder(net.map_channels, net.map_sizes, shape[0], batch_norm=True, blocks=2)
+        for layer in decoder.layers:
+            layer.register_forward_hook(note)
+        decoder(net.eval().encode(torch.empty(1, 1, *shape)))
+    assert decoder.largest_map == max(sizes) >= net.largest_map
+    assert MIR(net, decoder, 1.0).largest_map == decoder.largest_map
+    assert MIR(net, None, 1.0).largest_map == net.largest_map
+
+
 def test_a_doubling_block_is_branch_and_shortcut_of_torchs_layers() -> None:
     torch.manual_seed(0)
     block = ResNetDecoder(6, [(7, 8), (4, 4)], 3, batch_norm=False, blocks=1).layers[0]

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from src.utils.errors import UserError
@@ -15,6 +16,12 @@ def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) 
     write_atomically(path, b"second")
     assert path.read_bytes() == b"second"
     assert os.listdir(path.parent) == ["file"]
+
+
+def test_a_buffer_of_any_shape_is_written_byte_by_byte(tmp_path: Path) -> None:
+    values = np.arange(2 * 3 * 4, dtype=np.uint16).reshape(2, 3, 4)
+    write_atomically(tmp_path / "file", values.data)
+    assert (tmp_path / "file").read_bytes() == values.tobytes()
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

@@ -59,6 +59,24 @@ def test_another_seed_is_refused(tmp_path: Path) -> None:
         RunRecords(tmp_path, run_seed=4)
 
 
+def test_another_dataset_is_refused_and_records_that_tell_of_none_are_not(tmp_path: Path) -> None:
+    committed(tmp_path, 1)
+    records = RunRecords(tmp_path, run_seed=3)
+    records.check_data("one")
+    records.commit({**ROW, "round": 1}, None, torch.zeros(3), finished=False)
+    RunRecords(tmp_path, run_seed=3).check_data("one")
+    with pytest.raises(UserError, match=r"state\.pt: the dataset is not the one of its rounds"):
+        RunRecords(tmp_path, run_seed=3).check_data("another")
+
+
+def test_a_state_from_before_there_was_a_fingerprint_is_taken_up(tmp_path: Path) -> None:
+    committed(tmp_path, 1)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    del state["data"]
+    torch.save(state, tmp_path / "state.pt")
+    RunRecords(tmp_path, run_seed=3).check_data("any")
+
+
 @pytest.mark.parametrize("name", ["state.pt", "queries.npz", "rounds.jsonl"])
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"\x80garbage"])
 def test_damaged_files_are_refused_by_name(tmp_path: Path, name: str, damage) -> None:

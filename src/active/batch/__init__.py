@@ -1,13 +1,14 @@
 """Acquisitions that weigh a batch as a whole; one file a method. ``BATCH_HEURISTICS`` names them."""
 
 from src.active.batch import badge, batch_hu, batchbald, coreset, probcover, typiclust
-from src.active.batch.base import BATCH_HEURISTICS, Batch, BatchHeuristic, Evidence
+from src.active.batch.base import BATCH_HEURISTICS, Batch, BatchHeuristic, Evidence, LastLayer
 
 __all__ = [
     "BATCH_HEURISTICS",
     "Batch",
     "BatchHeuristic",
     "Evidence",
+    "LastLayer",
     "badge",
     "batch_hu",
     "batchbald",

@@ -8,23 +8,30 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from src.config import ModelConfig
 from src.utils.registry import Registry
 
 Evidence = Literal[
     "member_log_probs",
-    "plain_log_probs",
     "features",
     "labelled_features",
-    "last_inputs",
+    "last_layer",
     "nb_classes",
     "density",
 ]
 """What can be known of a whole pool of N inputs, with L labelled ones beside it:
 
-``member_log_probs``: log_probs_N_K_C under K ≥ 2 members; ``plain_log_probs``: log_probs_N_C of one network without
-dropout; ``features``, ``labelled_features``: its hidden features_N_D and features_L_D; ``last_inputs``: the
-last_inputs_N_E that its last layer makes logits of; ``nb_classes``: an int; ``density``: the fitted DensityModel.
+``member_log_probs``: log_probs_N_K_C under K ≥ 2 members; ``features``, ``labelled_features``: hidden features_N_D and
+features_L_D of one network without dropout; ``last_layer``: its LastLayer; ``nb_classes``: an int; ``density``: the
+fitted DensityModel.
 """
+
+
+class LastLayer(NamedTuple):
+    """What goes into a network's last layer, and the log-probabilities of the logits that come out."""
+
+    inputs_N_E: Tensor
+    log_probs_N_C: Tensor
 
 
 class Batch(NamedTuple):
@@ -42,25 +49,28 @@ class BatchHeuristic:
 
     ``select`` is called with the evidence that it consumes, in that order, how many inputs to pick (all, where there
     are fewer), a generator on the CPU for what it draws, and the keys of ``config.training`` that ``options`` names.
-    ``heads`` are the density heads that it knows, where it consumes the density.
+    ``check`` raises UserError where a model that has all this is still not one that the function can work with.
     """
 
     select: Callable[..., Batch]
     consumes: tuple[Evidence, ...]
     options: tuple[str, ...] = ()
-    heads: tuple[str, ...] = ()
+    check: Callable[[ModelConfig], None] | None = None
 
 
 BATCH_HEURISTICS: Registry[BatchHeuristic] = Registry("batch heuristic")
 
 
 def batch_heuristic(
-    name: str, consumes: tuple[Evidence, ...], options: tuple[str, ...] = (), heads: tuple[str, ...] = ()
+    name: str,
+    consumes: tuple[Evidence, ...],
+    options: tuple[str, ...] = (),
+    check: Callable[[ModelConfig], None] | None = None,
 ) -> Callable[[Callable[..., Batch]], Callable[..., Batch]]:
     """Register a function of the whole pool as the batch heuristic ``name``."""
 
     def add(select: Callable[..., Batch]) -> Callable[..., Batch]:
-        BATCH_HEURISTICS.register(name)(BatchHeuristic(select, consumes, options, heads))
+        BATCH_HEURISTICS.register(name)(BatchHeuristic(select, consumes, options, check))
         return select
 
     return add

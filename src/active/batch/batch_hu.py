@@ -8,12 +8,29 @@ from torch import Tensor
 
 from src.active.batch.base import Batch, Picks, batch_heuristic
 from src.active.batch.growing import Growing, GrowingGaussians, GrowingNeighbours
-from src.models.density import GMM, KNN, DensityModel
+from src.config import ModelConfig
+from src.models.density import DENSITY_HEADS, GMM, KNN, DensityModel
+from src.utils.errors import UserError
 
 GROWING: dict[type, Callable[..., Growing]] = {GMM: GrowingGaussians, KNN: GrowingNeighbours}
 
 
-@batch_heuristic("batch_hu", consumes=("density", "features"), heads=("gmm", "knn"))
+def check_head(model: ModelConfig) -> None:
+    """UserError where the model's density head is not one that can take a pick in."""
+    mir, heads = model.mir_configs, [name for name in DENSITY_HEADS if DENSITY_HEADS.get(name) in GROWING]
+    if mir.density_model not in heads:
+        raise UserError(
+            f"knows how the density heads {', '.join(heads)} learn from a pick, and not how "
+            f"model.mir_configs.density_model '{mir.density_model}' does; use one of these or 'precomputed'"
+        )
+    if mir.density_model == "gmm" and mir.covariance != "full":
+        raise UserError(
+            "lets a full covariance learn from a pick; set model.mir_configs.covariance to full, which is "
+            f"'{mir.covariance}'"
+        )
+
+
+@batch_heuristic("batch_hu", consumes=("density", "features"), check=check_head)
 def batch_hu(density: DensityModel, features_N_D: Tensor, count: int, generator: torch.Generator) -> Batch:
     """Each pick is the most surprising input under a density that has learnt from all earlier picks.
 

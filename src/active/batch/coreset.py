@@ -30,9 +30,9 @@ def coreset(
         while accounted_picks_N[pick := picks.highest(bounds_N)] < made:
             rows_B = bounds_N.where(picks.open_N, -1).topk(min(block, len(bounds_N))).indices
             since_P_D = pool.features_N_D[picks.positions[int(accounted_picks_N[rows_B].min()) :]]
-            bounds_N[rows_B] = torch.minimum(
-                bounds_N[rows_B], pool.squares_between(rows_B, since_P_D).amin(dim=1)
-            )
+            for part_B in pool.scattered_blocks(rows_B, len(since_P_D)):
+                nearest_B = pool.squares_between(part_B, since_P_D).amin(dim=1)
+                bounds_N[part_B] = torch.minimum(bounds_N[part_B], nearest_B)
             accounted_picks_N[rows_B] = made
             block *= 4
         picks.add(pick, bounds_N[pick].sqrt().item())

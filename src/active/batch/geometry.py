@@ -1,6 +1,7 @@
 """Squared Euclidean distances within a pool, blocked, and two things made of them: k-means++ draws and k-means. Which
 of them means something for labelling is the methods' business."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -35,23 +36,33 @@ class Points:
             .clamp_(min=0)
         )
 
-    def squares_between(self, rows_B: Tensor, points_M_D: Tensor) -> Tensor:
-        """squares_B_M: squared distances of some rows to points in these coordinates."""
+    def only(self, rows_R: Tensor) -> "Points":
+        """Copies of some of these, in the same coordinates."""
+        return Points(self.centre_D, self.features_N_D[rows_R], self.squares_N[rows_R])
+
+    def squares_between(self, rows_B: slice | Tensor, points_M_D: Tensor) -> Tensor:
+        """squares_B_M: squared distances of some rows to points in these coordinates. A slice copies no features."""
         squares_M = points_M_D.square().sum(dim=1)
         products_B_M = torch.addmm(squares_M, self.features_N_D[rows_B], points_M_D.T, alpha=-2)
         return products_B_M.add_(self.squares_N[rows_B, None]).clamp_(min=0)
 
-    def blocks(self, points: int, rows: int | None = None) -> tuple[Tensor, ...]:
-        """0 … ``rows`` − 1 (all of the pool without) in blocks whose distances to so many points fit the budget."""
-        device, size = self.squares_N.device, self.squares_N.element_size()
-        rows = len(self.squares_N) if rows is None else rows
-        return torch.arange(rows, device=device).split(rows_in_cache(2 * size * points, device))
+    def blocks(self, points: int) -> Iterator[slice]:
+        """The whole pool in blocks whose distances to so many points fit the budget."""
+        rows = self._rows(2 * points)
+        return (slice(start, start + rows) for start in range(0, len(self.squares_N), rows))
+
+    def scattered_blocks(self, rows_R: Tensor, points: int) -> tuple[Tensor, ...]:
+        """Some rows in blocks whose distances to so many points fit the budget, with copies of their features."""
+        return rows_R.split(self._rows(2 * points + self.features_N_D.shape[1]))
 
     def nearest_squares(self, outside_M_D: Tensor) -> Tensor:
         """squares_N to the nearest of M ≥ 1 points that are not of this pool."""
         points_M_D = outside_M_D.to(self.features_N_D) - self.centre_D
         blocks = self.blocks(len(points_M_D))
         return torch.cat([self.squares_between(rows_B, points_M_D).amin(dim=1) for rows_B in blocks])
+
+    def _rows(self, values_per_row: int) -> int:
+        return rows_in_cache(values_per_row * self.squares_N.element_size(), self.squares_N.device)
 
 
 def draw_in_proportion(weights_N: Tensor, generator: torch.Generator) -> int:

@@ -7,6 +7,8 @@ from src.active.batch.base import Batch, Picks, batch_heuristic
 from src.active.batch.geometry import Points, k_means
 
 PURITY = 0.95
+ROUNDINGS = 16
+"""Squared distances that differ by more of them, for the longest features, are not of one distance."""
 
 
 @batch_heuristic(
@@ -52,8 +54,10 @@ def probcover(
 def pure_radius(points: Points, nb_classes: int, generator: torch.Generator) -> float:
     """The largest radius at which a share PURITY of the balls is pure.
 
-    A ball is pure as long as it does not reach the nearest input of another cluster, so that the radius is a
-    quantile of these distances. 0 where there is one cluster only.
+    A ball is pure as long as it does not reach the nearest input of another cluster, so that the largest radius is a
+    quantile of these distances. Halfway from there to the next smaller distance between inputs balls hold the same,
+    and rounding does not say whether two inputs at that very distance do; this is the radius. 0 where there is one
+    cluster only. All distances are computed twice.
     """
     cluster_N = k_means(points, nb_classes, generator)
     nearest = []
@@ -61,9 +65,18 @@ def pure_radius(points: Points, nb_classes: int, generator: torch.Generator) -> 
         squares_B_N = points.squares_between(rows_B, points.features_N_D)
         squares_B_N.masked_fill_(cluster_N[rows_B, None] == cluster_N, torch.inf)
         nearest.append(squares_B_N.amin(dim=1))
-    reach_N = torch.cat(nearest).sqrt().sort().values
-    reach = reach_N[int((1 - PURITY) * len(reach_N))].item()
-    return reach if reach < float("inf") else 0.0
+    reach_N = torch.cat(nearest).sort().values
+    reach = reach_N[int((1 - PURITY) * len(reach_N))]
+    if reach.isinf():
+        return 0.0
+    # Of two inputs' distance there are two values, one for each order of them.
+    below = reach - ROUNDINGS * torch.finfo(reach.dtype).eps * points.squares_N.max()
+    next_smaller = torch.zeros_like(reach)
+    for rows_B in points.blocks(len(cluster_N)):
+        squares_B_N = points.squares_between(rows_B, points.features_N_D)
+        squares_B_N.masked_fill_(squares_B_N >= below, 0)
+        next_smaller = torch.maximum(next_smaller, squares_B_N.amax())
+    return (reach.sqrt() + next_smaller.sqrt()).item() / 2
 
 
 def _degrees(points: Points, inside: Tensor, square: float) -> Tensor:

@@ -38,16 +38,18 @@ def typiclust(
     for cluster in order:
         rows_R = (cluster_N == cluster).nonzero().flatten()
         typicality_N[rows_R] = _typicality(points, rows_R)
-    picks = Picks(typicality_N, count)
+    picks, turn = Picks(typicality_N, count), 0
     while order and picks.wanting:
         for cluster in list(order):
             rows_R = (cluster_N == cluster).nonzero().flatten()
             if not len(rows_R):
                 order.remove(cluster)
             elif picks.wanting:
-                typicality_R = _typicality(points, rows_R)
+                # In the first turn no cluster has lost an input yet.
+                typicality_R = _typicality(points, rows_R) if turn else typicality_N[rows_R]
                 most = int(typicality_R.argmax())
                 cluster_N[picks.add(int(rows_R[most]), typicality_R[most].item())] = -1
+        turn += 1
     for pick in torch.randperm(inputs, generator=generator).tolist():
         if picks.wanting and picks.open_N[pick]:
             picks.add(pick, 0.0)
@@ -59,11 +61,10 @@ def _typicality(points: Points, rows_R: Tensor) -> Tensor:
     neighbours = min(NEIGHBOURS, len(rows_R) // 2)
     if not neighbours:
         return torch.ones(len(rows_R), dtype=torch.float64, device=rows_R.device)
-    own_R_D, parts = points.features_N_D[rows_R], []
-    for block in points.blocks(len(rows_R), len(rows_R)):
-        squares_B_R = points.squares_between(rows_R[block], own_R_D)
-        itself_B = torch.arange(len(block), device=block.device)
-        squares_B_R[itself_B, block] = torch.inf
+    own, parts = points.only(rows_R), []
+    for rows_B in own.blocks(len(rows_R)):
+        squares_B_R = own.squares_between(rows_B, own.features_N_D)
+        squares_B_R.diagonal(rows_B.start).fill_(torch.inf)
         nearest_B_K = squares_B_R.topk(neighbours, dim=1, largest=False).values
         parts.append(1 / (nearest_B_K.double().sqrt().mean(dim=1) + torch.finfo(torch.float32).eps))
     return torch.cat(parts)

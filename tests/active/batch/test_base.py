@@ -1,18 +1,20 @@
 """What every batch-aware acquisition promises, whatever it is after."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.active.batch import BATCH_HEURISTICS
+from src.active.batch import BATCH_HEURISTICS, LastLayer
 from src.models.density import GMM, KNN
 from tests.active.evidence import evidence, run
 
 METHODS = [
     (name, head)
     for name in BATCH_HEURISTICS
-    for head in ((GMM, KNN) if BATCH_HEURISTICS.get(name).heads else (GMM,))
+    for head in ((GMM, KNN) if "density" in BATCH_HEURISTICS.get(name).consumes else (GMM,))
 ]
 
 
@@ -34,19 +36,28 @@ def test_no_input_is_picked_twice_and_the_batch_is_full(
 @pytest.mark.parametrize(("name", "head"), METHODS)
 def test_inputs_that_are_all_the_same_still_fill_a_batch(name: str, head: type) -> None:
     given_ = evidence(9, head=head())
-    for kind in ("features", "member_log_probs", "plain_log_probs"):
+    for kind in ("features", "member_log_probs"):
         given_[kind] = given_[kind][:1].expand_as(given_[kind]).clone()
+    given_["last_layer"] = LastLayer(
+        *(tensor[:1].expand_as(tensor).clone() for tensor in given_["last_layer"])
+    )
     assert run(name, given_, 9).positions_Q.sort().values.tolist() == list(range(9))
+
+
+def tensors(given_: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Those of the evidence, also of the two of its last layer."""
+    last_layer = {f"last_layer.{field}": value for field, value in given_["last_layer"]._asdict().items()}
+    return {kind: v for kind, v in {**given_, **last_layer}.items() if isinstance(v, torch.Tensor)}
 
 
 @pytest.mark.parametrize(("name", "head"), METHODS)
 def test_the_same_draws_give_the_same_batch_and_evidence_stays_as_it_was(name: str, head: type) -> None:
     given_ = evidence(60, head=head())
-    before = {kind: value.clone() for kind, value in given_.items() if isinstance(value, torch.Tensor)}
+    before = {kind: value.clone() for kind, value in tensors(given_).items()}
     surprise = given_["density"].surprise(given_["features"])
     first, again = run(name, given_, 20), run(name, given_, 20)
     assert all(map(torch.equal, first, again))
-    assert all(torch.equal(given_[kind], value) for kind, value in before.items())
+    assert all(torch.equal(tensors(given_)[kind], value) for kind, value in before.items())
     assert torch.equal(given_["density"].surprise(given_["features"]), surprise)
 
 
@@ -65,9 +76,11 @@ def test_on_cuda_the_same_inputs_are_picked(name: str, head: type) -> None:
     distinct = {
         kind: v[:40] if isinstance(v, torch.Tensor) and len(v) == 60 else v for kind, v in given_.items()
     }
+    distinct["last_layer"] = LastLayer(*(v[:40] for v in given_["last_layer"]))
     there = {kind: v.cuda() if isinstance(v, torch.Tensor) else v for kind, v in distinct.items()}
     from tests.active.evidence import fitted
 
     labels_L = torch.arange(12, device="cuda") % 3
+    there["last_layer"] = LastLayer(*(v.cuda() for v in distinct["last_layer"]))
     there["density"] = fitted(head(), there["labelled_features"], labels_L)
     assert torch.equal(run(name, distinct, 12).positions_Q, run(name, there, 12).positions_Q)

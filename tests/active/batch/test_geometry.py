@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from src.active.batch.geometry import Points, draw_in_proportion, k_means
+from src.models.density import memory
 from tests.active.evidence import blobs, generator
 
 
@@ -21,8 +22,24 @@ def test_squared_distances_are_scipys(seed: int, shift: float) -> None:
     np.testing.assert_allclose(points.squares_to(points.features_N_D[3]), within[:, 3], atol=1e-4)
     rows = torch.tensor([4, 9])
     np.testing.assert_allclose(points.squares_between(rows, points.features_N_D), within[rows], atol=1e-4)
+    block = slice(4, 9)
+    np.testing.assert_allclose(points.squares_between(block, points.features_N_D), within[block], atol=1e-4)
+    only = points.only(rows)
+    np.testing.assert_allclose(only.squares_to(points.features_N_D[3]), within[rows, 3], atol=1e-4)
     nearest = cdist(pool_N_D.double(), outside_M_D.double(), "sqeuclidean").min(1)
     np.testing.assert_allclose(points.nearest_squares(outside_M_D), nearest, atol=1e-3)
+
+
+@pytest.mark.parametrize("budget", [1, 400, 10**6])
+def test_blocks_have_every_row_once_and_fit_the_budget(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "CPU_CACHE_BYTES", budget)
+    points, rows_R = Points.of(torch.randn(23, 6)), torch.randperm(23)[:17]
+    blocks = [torch.arange(23)[block] for block in points.blocks(5)]
+    assert torch.cat(blocks).tolist() == list(range(23))
+    assert all(len(block) == 1 or 4 * len(block) * 2 * 5 <= budget for block in blocks)
+    scattered = points.scattered_blocks(rows_R, 5)
+    assert torch.equal(torch.cat(scattered), rows_R)
+    assert all(len(rows_B) == 1 or 4 * len(rows_B) * (2 * 5 + 6) <= budget for rows_B in scattered)
 
 
 def test_draws_are_in_proportion_and_never_of_weight_zero() -> None:

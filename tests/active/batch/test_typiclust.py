@@ -1,10 +1,13 @@
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.active.batch import typiclust
 from src.active.batch.geometry import Points, k_means
-from tests.active.evidence import blobs, generator, run
+from src.models.density import memory
+from tests.active.evidence import blobs, evidence, generator, run
 
 
 def twin(
@@ -64,3 +67,25 @@ def test_clusters_without_a_label_come_first_and_give_their_densest_input() -> N
     assert 40 <= picked[0] < 70 <= picked[1]
     distance_to_corner = torch.cdist(pool_N_D[40:70], corners_3_D[1:2])[:, 0]
     assert distance_to_corner[picked[0] - 40] < distance_to_corner.median()
+
+
+def test_no_cluster_is_measured_twice_before_it_gives_an_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured, original = [], typiclust._typicality
+
+    def noted(points: Points, rows_R: torch.Tensor) -> torch.Tensor:
+        measured.append(tuple(rows_R.tolist()))
+        return original(points, rows_R)
+
+    monkeypatch.setattr(typiclust, "_typicality", noted)
+    monkeypatch.setattr(typiclust, "MOST_CLUSTERS", 4)
+    run("typiclust", evidence(80), 12)
+    assert len(measured) == len(set(measured)) == 4 + (12 - 4)
+
+
+def test_typicality_does_not_depend_on_the_size_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_ = {kind: value.double() for kind, value in evidence(80).items() if "features" in kind}
+    expected = run("typiclust", given_, 10)
+    monkeypatch.setattr(memory, "CPU_CACHE_BYTES", 1000)
+    small = run("typiclust", given_, 10)
+    assert torch.equal(small.positions_Q, expected.positions_Q)
+    torch.testing.assert_close(small.pool_scores_N, expected.pool_scores_N)
