@@ -131,10 +131,10 @@ EDITS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "dataset: cityscapes",
         ("data.dataset", "segmentation", "active_learning_segmentation.py"),
     ),
-    "model_not_in_this_version": (
+    "segmentation_network_on_digits": (
         "  name: MLP",
         "  name: UNet",
-        ("model.name", "not in this version yet", "choices: "),
+        ("model.name", "is a network for segmentation", "choices: "),
     ),
     "unknown_model": ("  name: MLP", "  name: MPL", ("model.name", "did you mean 'mlp'?")),
     "unknown_distance": (

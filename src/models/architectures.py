@@ -11,9 +11,7 @@ from src.config.schema import DenseFeatures
 from src.layers.variational import VariationalConv2d, VariationalLinear
 from src.models.bayesian import BayesianNetwork
 from src.models.cnn import CNN
-from src.models.deeplab import DeepLabV3Plus
 from src.models.dense_loss import DenseLoss
-from src.models.drn import DRN, DRNS
 from src.models.mir import MIR
 from src.models.mlp import MLP, MLPDecoder
 from src.models.network import Network
@@ -31,6 +29,10 @@ Backbone = Callable[[Config, Sequence[int], int, Weights | None], tuple[Network,
 
 ARCHITECTURES: Registry[Architecture] = Registry("model")
 BACKBONES: Registry[Backbone] = Registry("MIR backbone")
+DRNS = (
+    *(f"drn_c_{depth}" for depth in (26, 42, 58)),
+    *(f"drn_d_{depth}" for depth in (22, 24, 38, 40, 54, 56, 105, 107)),
+)
 SEGMENTATION = ("unet", "deeplabv3plus", *DRNS)
 """The names of dense networks, in the registry of models; all but the first are MIR backbones too."""
 PUBLISHED_DRNS = ("drn_c_26", "drn_c_42", "drn_c_58", "drn_d_22", "drn_d_38", "drn_d_54", "drn_d_105")
@@ -94,9 +96,9 @@ def _unet(config: Config, input_shape: Sequence[int], nb_classes: int, weights: 
 
 
 @ARCHITECTURES.register("deeplabv3plus")
-def _deeplab(
-    config: Config, input_shape: Sequence[int], nb_classes: int, weights: Weights | None
-) -> DeepLabV3Plus:
+def _deeplab(config: Config, input_shape: Sequence[int], nb_classes: int, weights: Weights | None) -> Network:
+    from src.models.deeplab import DeepLabV3Plus  # here as the DRN is
+
     backbone = config.model.deeplab_configs.backbone
     if backbone not in RESNETS:
         raise config.error(
@@ -112,7 +114,11 @@ def _deeplab(
 
 def _drn(
     name: str, config: Config, input_shape: Sequence[int], nb_classes: int, weights: Weights | None
-) -> DRN:
+) -> Network:
+    from src.models.drn import (
+        DRN,
+    )  # with torchvision, which takes seconds that other networks need not wait for
+
     dropout, features, objective = _first_dropout(config), _features(config), _objective(config)
     use_torch_up = config.model.use_torch_up
     try:

@@ -25,7 +25,7 @@ class Design(NamedTuple):
     depths: tuple[int, ...]
 
 
-DRNS = {
+DESIGNS = {
     "drn_c_26": Design("C", BasicBlock, (1, 1, 2, 2, 2, 2, 1, 1)),
     "drn_c_42": Design("C", BasicBlock, (1, 1, 3, 4, 6, 3, 1, 1)),
     "drn_c_58": Design("C", Bottleneck, (1, 1, 3, 4, 6, 3, 1, 1)),
@@ -69,17 +69,17 @@ class DRN(DenseNetwork):
     ) -> None:
         super().__init__(HIDDEN_DIMS, nb_classes, features, objective)
         channels, *size = input_shape
-        net = _levels(DRNS[name], channels)
+        net = _levels(DESIGNS[name], channels)
         net.add_module("seg", initialized(nn.Conv2d(HIDDEN_DIMS, nb_classes, 1)))
         if weights is not None:
-            first = "conv1.weight" if DRNS[name].arch == "C" else "layer0.0.weight"
+            first = "conv1.weight" if DESIGNS[name].arch == "C" else "layer0.0.weight"
             load_weights(net, _plain_names(weights, list(net._modules)), classifier="seg.", stem=first)
         *levels, head = net.children()
         levels = [_with_dropout(level, dropout_probability) for level in levels]
         self.encoder = with_member_axis(nn.Sequential(*levels))
         self.head = with_member_axis(head)
         self.use_torch_up = use_torch_up
-        expansion = DRNS[name].block.expansion
+        expansion = DESIGNS[name].block.expansion
         self.largest_map = max(
             max(CHANNELS[0], nb_classes) * area(size),
             CHANNELS[1] * area(size, 2),

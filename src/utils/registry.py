@@ -10,15 +10,11 @@ Entry = TypeVar("Entry")
 
 
 class Registry(Generic[Entry]):
-    """Case-insensitive names for the entries of one kind.
+    """Case-insensitive names for the entries of one kind."""
 
-    ``planned`` are names that configs may hold because the schema has them although this version does not.
-    """
-
-    def __init__(self, kind: str, planned: tuple[str, ...] = ()) -> None:
+    def __init__(self, kind: str) -> None:
         self.kind = kind
         self._entries: dict[str, Entry] = {}
-        self._planned = {name.lower() for name in planned}
 
     def register(self, name: str) -> Callable[[Entry], Entry]:
         """Decorate an entry with its name; a second entry of the same name raises ValueError."""
@@ -37,11 +33,7 @@ class Registry(Generic[Entry]):
         if key in self._entries:
             return self._entries[key]
         choices = ", ".join(self)
-        if key in self._planned:
-            raise UserError(
-                f"{self.kind} {name!r} is part of the schema but not in this version yet; choices: {choices}"
-            )
-        near = get_close_matches(key, [*self._entries, *self._planned], n=1)
+        near = get_close_matches(key, self._entries, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UserError(f"unknown {self.kind} {name!r}{hint}; choices: {choices}")
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from src.active.selection import PERTURBATIONS
 from src.config import Config
-from src.models.architectures import ARCHITECTURES, BACKBONES
+from src.models.architectures import ARCHITECTURES, BACKBONES, SEGMENTATION
 from src.models.density import DENSITY_HEADS
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -29,8 +29,8 @@ HEADS: dict[str, dict[str, Any]] = {
 }
 
 NETWORKS = [
-    *(name for name in ARCHITECTURES if name != "mir"),
-    *(f"mir {backbone}" for backbone in BACKBONES),
+    *(name for name in ARCHITECTURES if name not in ("mir", *SEGMENTATION)),
+    *(f"mir {backbone}" for backbone in BACKBONES if backbone not in SEGMENTATION),
 ]
 
 

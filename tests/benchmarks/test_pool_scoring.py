@@ -29,7 +29,7 @@ def test_the_source_reads_the_rows_that_it_is_asked_for(pool_file: Path) -> None
     for first, after in ((0, 1), (299, 300), (17, 140), (0, 300)):
         read_B_D = source.inputs(torch.arange(first, after))
         np.testing.assert_array_equal(read_B_D.numpy(), whole_N_D[first:after])
-    assert len(source.labels_N) == 300
+    assert len(source.labels(torch.arange(300))) == 300
 
 
 def test_a_file_that_ends_too_soon_is_refused(pool_file: Path) -> None:

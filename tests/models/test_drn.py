@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from src.config import Config
 from src.layers.stochastic import start_passes, stochastic_layers
 from src.models.build import build_model, check_model
-from src.models.drn import DRN, DRNS
+from src.models.drn import DESIGNS, DRN
 from src.models.network import Network
 from src.utils.errors import UserError
 from src.utils.seeding import RoundSeeds
@@ -56,7 +56,7 @@ def test_the_others_have_one_convolution_more_in_either_of_the_last_levels(name:
     assert more == 2 * (512 * 512 * 9 + 2 * 512)
 
 
-@pytest.mark.parametrize("name", list(DRNS))
+@pytest.mark.parametrize("name", list(DESIGNS))
 def test_maps_are_an_eighth_of_the_input_rounded_up(name: str) -> None:
     model = on_meta(name, features="hidden").eval()
     hidden_M_N_D_h_w = model.encode(torch.empty(1, 2, 3, 33, 48, device="meta"))
@@ -209,7 +209,7 @@ def test_weights_of_another_drn_are_refused_with_the_differences(net: nn.ModuleD
             check_model(config(tmp_path / "drn.pth", name=name), RGB, CLASSES, dense=True)
 
 
-@pytest.mark.parametrize("name", list(DRNS))
+@pytest.mark.parametrize("name", list(DESIGNS))
 def test_without_a_file_the_error_says_where_to_get_one_or_that_there_is_none(name: str) -> None:
     with pytest.raises(UserError) as caught:
         check_model(config(name=name, pretrained=True), RGB, CLASSES, dense=True)

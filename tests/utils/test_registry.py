@@ -8,7 +8,7 @@ from src.utils.registry import Registry
 
 @pytest.fixture
 def fruits() -> Registry[int]:
-    registry: Registry[int] = Registry("fruit", planned=("Cherry",))
+    registry: Registry[int] = Registry("fruit")
     registry.register("banana")(2)
     registry.register("Apple")(1)
     return registry
@@ -49,14 +49,3 @@ def test_a_near_miss_is_told_its_right_spelling_and_the_choices(fruits: Registry
 def test_a_far_miss_is_told_the_choices_only(fruits: Registry[int]) -> None:
     with pytest.raises(UserError, match=r"^unknown fruit 'xyz'; choices: apple, banana$"):
         fruits.get("xyz")
-
-
-def test_a_planned_name_is_not_called_unknown(fruits: Registry[int]) -> None:
-    with pytest.raises(UserError, match="'CHERRY' is part of the schema but not in this version yet"):
-        fruits.get("CHERRY")
-    assert "cherry" not in list(fruits)
-
-
-def test_a_planned_name_can_be_registered_later(fruits: Registry[int]) -> None:
-    fruits.register("cherry")(3)
-    assert fruits.get("Cherry") == 3
