@@ -132,7 +132,7 @@ def test_outside_is_void_and_black_before_normalisation(void: int) -> None:
 def test_the_config_decides(normalised: bool) -> None:
     data = {"ignore_label": 19, "mean": MEAN, "std": STD, "rgb_normalization": normalised}
     content = {"name": "test", "training": {"crop_size": 5}}
-    scenes = SceneSplit(torch.zeros(1, 3, 4, 4).byte(), torch.zeros(1, 4, 4).byte(), "cpu", 19)
+    scenes = SceneSplit(torch.zeros(1, 3, 4, 4).byte(), torch.zeros(1, 4, 4).byte(), "cpu", ignore_label=19)
     bundle = DataBundle(INFO, scenes, scenes)
     assert augmentation(Config.model_validate({**content, "data": data}), bundle) is None
     augment = augmentation(Config.model_validate({**content, "data": {**data, "augmentation": True}}), bundle)
