@@ -13,7 +13,7 @@ from src.models.cnn import CNN
 from src.models.mir import MIR
 from src.models.mlp import MLP, MLPDecoder
 from src.models.network import Network
-from src.models.pretrained import Weights, download_weights, read_weights
+from src.models.pretrained import Weights, download_weights, published_weights, read_weights
 from src.models.resnet import RESNETS, ResNet
 from src.models.resnet_decoder import ResNetDecoder
 from src.utils.errors import UserError
@@ -141,6 +141,17 @@ def pretrained_weights(config: Config, download: bool = True) -> Weights | None:
         return download_weights(name) if download else None
     except UserError as error:
         raise config.error(_weights_key(config), str(error)) from None
+
+
+def weights_origin(config: Config) -> str | None:
+    """Where ``pretrained_weights`` come from, in words; None for a network that begins at random."""
+    model = config.model
+    if not model.pretrained:
+        return None
+    if model.pretrained_model is not None:
+        return f"in {Path(model.pretrained_model).expanduser()}"
+    address, cached = published_weights(model.mir_configs.backbone if model.name == "mir" else model.name)
+    return f"cached at {cached}" if cached.exists() else f"to be downloaded from {address}"
 
 
 def _weights_key(config: Config) -> str:
