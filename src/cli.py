@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from src.active.experiment import Experiment
+from src.active.idle import idle_keys
 from src.active.loop import run_rounds, start_pool
 from src.active.plan import Plan, make_plan, mc_passes
 from src.analysis.curves import plot_learning_curve
@@ -18,6 +19,7 @@ from src.analysis.dimensions import plot_dimension_search
 from src.analysis.tables import phase_summary, round_table
 from src.config import Config, load_config
 from src.data import DataBundle, Task, availability, load_dataset
+from src.models.architectures import weights_origin
 from src.models.build import build_density
 from src.utils.console import RunConsole
 from src.utils.errors import UserError, in_a_line
@@ -51,9 +53,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--config_path", type=Path, default=Path("config.yaml"), help="the experiment (default: %(default)s)")
     add("--set", action="append", default=[], metavar="KEY.SUB=VALUE", help="override one key; repeatable")
-    add("--run", type=int, metavar="K", help="only run K, counted from 1")
+    add("--run", type=int, metavar="K", help="only run K, counted from 1, also for --overwrite")
     add("--check", action="store_true", help="say what would be done, train nothing")
-    add("--overwrite", action="store_true", help="remove the experiment's earlier results and start anew")
+    add(
+        "--overwrite",
+        action="store_true",
+        help="remove the earlier results, with --run K those of run K, and start anew",
+    )
     add("--device", help="cpu, cuda, cuda:1 … (default: cuda where there is one)")
     add("--output_dir", type=Path, default=Path("experiment_outputs"), help="default: %(default)s")
     return parser.parse_args(arguments)
@@ -68,31 +74,36 @@ def run(options: argparse.Namespace, task: Task | None) -> None:
     if not 1 <= runs[0] <= config.runs:
         raise UserError(f"--run {options.run}: the config has runs 1 to {config.runs}")
     if options.check:
-        print(describe(config, plan, device))
+        print(describe(config, plan, device, options))
         return
+    if idle := idle_note(config):
+        print(idle, file=sys.stderr)
     if config.wandb_logging:
         print("wandb_logging: not in this version, so nothing is sent to Weights & Biases", file=sys.stderr)
     make_deterministic()
     experiment = Experiment(config, options.output_dir)
     data: DataBundle | None = None
     if options.overwrite:
+        experiment.check_overwrite(options.run)
         # Data or a start that cannot be had must not cost the earlier results.
         data = load_dataset(config, device)
         for number in runs:
             start_pool(config, data, config.random_state[number - 1])
-        experiment.clear()
+        experiment.clear(options.run)
     experiment.check()
     for number in runs:
         with exclusive(experiment.lock(number)):
             records = RunRecords(experiment.run_folder(number), config.random_state[number - 1])
+            records.continue_to(len(plan.labels))
             if records.finished:
                 print(
-                    f"run {number}/{config.runs} of {config.name} is finished; --overwrite starts all runs anew"
+                    f"run {number}/{config.runs} of {config.name} is finished; --overwrite starts all runs anew, "
+                    f"--run {number} --overwrite this one"
                 )
             else:
                 data = data or load_dataset(config, device)
                 records.check_data(data.fingerprint())
-                experiment.write_description(device)
+                experiment.write_description(number, device)
                 run_one(config, plan, data, records, number, experiment)
     print(f"\n{config.name}, run {number}\n{round_table(records.rows, plan.task.headline)}\n")
     print(f"seconds  {phase_summary(records.rows)}")
@@ -112,6 +123,11 @@ def run_one(
     done, verbose = len(records.rows), config.training.verbose
     headline = plan.task.headline
     with RunConsole(number, config.runs, len(plan.labels), done, verbose, headline) as console:
+        console.start(
+            f"{plan.info.name}: {plan.train_size} to train on, {plan.val_size} for validation, "
+            f"{plan.info.test_size} for testing; {len(plan.labels)} rounds from {plan.labels[0]} to "
+            f"{plan.labels[-1]} labels"
+        )
         for _ in run_rounds(config, plan, data, records, console):
             if config.save_df:
                 experiment.write_csv()
@@ -129,15 +145,18 @@ def choose_device(name: str | None) -> torch.device:
     """The device of that name, or the best there is; UserError where torch cannot use it."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    choices = ", ".join(["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))])
     try:
         device = torch.device(name)
+    except RuntimeError:  # with a list of all devices that there may be anywhere
+        raise UserError(f"--device {name}: no such device; choices: {choices}") from None
+    try:
         if device.type not in ("cpu", "cuda"):
             raise NotImplementedError("only cpu and cuda have the float64 that densities need")
         torch.empty(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
         raise UserError(
-            f"--device {name}: not usable here ({in_a_line(error)}); choices: {', '.join(['cpu', *gpus])}"
+            f"--device {name}: not usable here ({in_a_line(error)}); choices: {choices}"
         ) from None
     return device
 
@@ -148,30 +167,54 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def describe(config: Config, plan: Plan, device: torch.device) -> str:
-    """The plan of an experiment for ``--check``."""
+def idle_note(config: Config) -> str | None:
+    """What the config gives in vain, in a line; None where that is nothing."""
+    idle = "; ".join(f"{key} ({why})" for key, why in idle_keys(config))
+    return f"note: no effect here: {idle}" if idle else None
+
+
+def state_of(config: Config, plan: Plan, options: argparse.Namespace) -> str:
+    """How far the experiment has come, and whatever a run with these options would refuse in its folder."""
+    experiment = Experiment(config, options.output_dir)
+    try:
+        if options.overwrite:
+            experiment.check_overwrite(options.run)
+            return f"--overwrite removes {'all runs' if options.run is None else f'run {options.run}'} first"
+        return experiment.state(len(plan.labels))
+    except UserError as error:
+        return f"refused: {error}".replace("\n", "\n             ")
+
+
+def describe(config: Config, plan: Plan, device: torch.device, options: argparse.Namespace) -> str:
+    """The plan of an experiment for ``--check``, and what there is of it."""
     info, training, model = plan.info, config.training, config.model
     members = f", {model.ensemble} members" if model.ensemble > 1 else ""
     if mc_passes(config) > 1:
         members = f", {mc_passes(config)} Monte-Carlo passes"
-    density = (
-        f", density {model.mir_configs.density_model}" if build_density(config, RoundSeeds(0, 0)) else ""
-    )
+    density, mir = "", model.mir_configs
+    if build_density(config, RoundSeeds(0, 0)):
+        density = f", density {mir.density_model}"
+        if mir.greedy_search and mir.dim_reduction != -1:
+            density += f" in up to {mir.dim_reduction} dimensions (dim_reduction bounds greedy_search)"
+    where, weights = availability(config), weights_origin(config)
     images = (info.train_size + info.test_size) * info.channels * info.rows * info.cols
     # Weights, gradients, best copy and Adam's two moments, in float32.
     memory = images + 5 * 4 * plan.parameters
     return "\n".join(
         [
-            f"{config.name}: the config is good",
+            f"{config.name}: the config is good{', but the data is absent' * (' is absent: ' in where)}",
             f"  data       {info.name}, {info.channels}×{info.rows}×{info.cols}, {info.nb_classes} classes: "
             f"{plan.train_size} to train on, {plan.val_size} for validation, {info.test_size} for testing",
-            f"             {availability(config)}",
+            f"             {where}",
             f"  model      {model.name}, {plan.parameters:,} parameters{members}{density}",
+            *([f"  weights    {weights}"] if weights else []),
             f"  query      {', '.join(filter(None, (training.heuristic, plan.acquisition.chance)))}",
             f"  rounds     {len(plan.labels)}, labels {', '.join(map(str, plan.labels))}",
             f"  runs       {config.runs}, seeds {', '.join(map(str, config.random_state[: config.runs]))}",
             f"  memory     about {memory / 2**20:.0f} MiB for images and weights, beside torch itself",
             f"  device     {device}",
+            f"  state      {state_of(config, plan, options)}",
+            *filter(None, [idle_note(config)]),
         ]
     )
 

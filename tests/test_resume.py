@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 
+from src.utils.files import exclusive
 from tests.experiments import ROOT, committed, environment, parts, results, rows, run_cli, tree
 
 Command = tuple[str | Path, ...]
@@ -377,6 +378,113 @@ def test_overwrite_starts_anew_and_spares_the_neighbours(digits_config: Path, tm
     assert {name: content for name, content in tree(outputs).items() if "neighbour" in name} == neighbour
     assert run_cli(*command(digits_config, tmp_path / "fresh", "training.epochs=3")).status == 0
     assert results(outputs, "quick") == results(tmp_path / "fresh", "quick")
+
+
+def test_overwrite_of_one_run_spares_the_others(
+    digits_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it is killed between removing the run and making it anew."""
+    both = command(digits_config, tmp_path, "runs=2")
+    assert run_cli(*both).status == 0
+    expected, second = results(tmp_path, "quick"), tree(tmp_path / "quick" / "run_2")
+    (tmp_path / "quick" / "run_1" / "mark").touch()
+
+    def dying(path: Path, ignore_errors: bool = False) -> None:
+        if path.exists():
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", dying)
+        with pytest.raises(Killed):
+            run_cli(*both, "--run", "1", "--overwrite")
+    assert not (tmp_path / "quick" / "run_1").exists()
+    header = (tmp_path / "final_runs" / "quick.csv").read_text().splitlines()[0].split(",")
+    assert {name[-5:] for name in header[1:]} == {"_run2"}
+    outcome = run_cli(*both, "--run", "1", "--overwrite")
+    assert outcome.status == 0, outcome.err
+    assert "round  1/3" in outcome.out
+    assert not (tmp_path / "quick" / "run_1" / "mark").exists()
+    assert tree(tmp_path / "quick" / "run_2") == second
+    assert results(tmp_path, "quick") == expected
+
+
+def test_overwrite_of_one_run_with_another_config_is_refused_where_others_have_rounds(
+    digits_config: Path, tmp_path: Path
+) -> None:
+    assert run_cli(*command(digits_config, tmp_path, "runs=2")).status == 0
+    before = tree(tmp_path)
+    changed = command(digits_config, tmp_path, "runs=2", "training.epochs=3")
+    status, _, err = run_cli(*changed, "--run", "1", "--overwrite")
+    assert status == 2
+    for words in ("--run 1 --overwrite: run 2 would be lost", "training.epochs: 2 -> 3", "without --run"):
+        assert words in err
+    assert tree(tmp_path) == before
+    shutil.rmtree(tmp_path / "quick" / "run_2")
+    assert run_cli(*changed, "--run", "1", "--overwrite").status == 0
+    assert [len(row["fit"]["train_loss"][0]) for row in rows(tmp_path / "quick" / "run_1")] == [3, 3, 3]
+
+
+def test_another_config_may_take_the_place_of_one_without_rounds(
+    digits_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    diverging = command(digits_config, tmp_path, "optimizer.lr=1.0e+30")
+    assert run_cli(*diverging).status == 2
+    assert (tmp_path / "quick" / "config.yaml").exists()
+    changed = command(digits_config, tmp_path, "runs=2", "training.epochs=3")
+    with exclusive(tmp_path / "quick" / "run_1" / "lock"):  # as a process in its first round holds it
+        before = tree(tmp_path)
+        status, _, err = run_cli(*changed, "--run", "2")
+        assert status == 2
+        assert "is at work on this run" in err
+        assert tree(tmp_path) == before
+    assert run_cli(*changed).status == 0
+    assert run_cli(*command(digits_config, tmp_path / "fresh", "runs=2", "training.epochs=3")).status == 0
+    assert results(tmp_path, "quick") == results(tmp_path / "fresh", "quick")
+
+
+LONGER = ("training.iterations=4", "training.ndata_to_label=[10, 20, 5]")
+
+
+@pytest.mark.parametrize("shorter", [2, 3])
+def test_more_iterations_equal_as_many_from_the_start(
+    shorter: int, digits_config: Path, tmp_path: Path
+) -> None:
+    extended, at_once = tmp_path / "extended", tmp_path / "at_once"
+    scores = "training.save_scores=true"
+    assert run_cli(*command(digits_config, extended, scores, f"training.iterations={shorter}")).status == 0
+    outcome = run_cli(*command(digits_config, extended, scores, *LONGER))
+    assert outcome.status == 0, outcome.err
+    assert f"round  {shorter - 1}/4" not in outcome.out
+    assert run_cli(*command(digits_config, at_once, scores, *LONGER)).status == 0
+    assert results(extended, "quick") == results(at_once, "quick")
+    assert "iterations: 4" in (extended / "quick" / "config.yaml").read_text()
+
+
+def test_more_iterations_survive_a_crash_in_any_write(
+    digits_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.cli.plot_learning_curve", lambda folder: folder / "learning_curve.png")
+    assert run_cli(*command(digits_config, tmp_path / "short", "training.iterations=2")).status == 0
+    assert run_cli(*command(digits_config, tmp_path / "whole", *LONGER)).status == 0
+    for crash_at in range(1, 9):  # up to the files of the second round that is new
+        outputs = Path(shutil.copytree(tmp_path / "short", tmp_path / f"crash_{crash_at}"))
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(os, "replace", CrashingReplace(crash_at, half_written=False))
+            run_cli(*command(digits_config, outputs, *LONGER))
+        assert run_cli(*command(digits_config, outputs, *LONGER)).status == 0
+        assert results(outputs, "quick") == results(tmp_path / "whole", "quick"), f"crash at {crash_at}"
+
+
+@pytest.mark.parametrize(
+    "change", [("training.iterations=2",), ("training.iterations=4", "training.ndata_to_label=[10, 21, 5]")]
+)
+def test_other_rounds_than_those_that_are_there_are_refused(
+    change: tuple[str, ...], digits_config: Path, tmp_path: Path
+) -> None:
+    assert run_cli(*command(digits_config, tmp_path)).status == 0
+    status, _, err = run_cli(*command(digits_config, tmp_path, *change))
+    assert status == 2
+    assert "training.iterations: 3 -> " in err
 
 
 def test_more_runs_go_on_from_those_that_are_there(digits_config: Path, tmp_path: Path) -> None:

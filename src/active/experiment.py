@@ -13,11 +13,14 @@ from pathlib import Path
 
 import torch
 
+from src.active.plan import queries
 from src.config import Config, differences, load_config, to_yaml
 from src.utils.errors import UserError
 from src.utils.files import exclusive, write_atomically
-from src.utils.records import read_rows, write_wide_csv
+from src.utils.records import progress, read_rows, write_wide_csv
 
+# What says how many rounds there are and how many labels each asks for.
+BUDGET = frozenset({"training.iterations", "training.ndata_to_label"})
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "torchmetrics", "pydantic")
 
 
@@ -38,51 +41,125 @@ class Experiment:
         return self.run_folder(run) / "lock"
 
     def check(self) -> None:
-        """Check that what the folder holds, if it is there, came from this config; UserError with the differences."""
-        path = self.folder / "config.yaml"
-        if not path.exists() and list(self.folder.glob("run_*/state.pt")):
-            raise UserError(f"{self.folder} has runs but no config.yaml; restore it or use --overwrite")
-        if path.exists():
-            changed = differences(load_config(path), self.config)
-            if changed:
-                listed = "\n  ".join(changed)
-                raise UserError(
-                    f"{self.folder} holds an experiment of another config:\n  {listed}\n"
-                    "Give this one another `name`, change the config back, or start anew with --overwrite"
-                )
+        """Check that the rounds in the folder, if it has any, came from this config; UserError with the differences.
 
-    def write_description(self, device: torch.device) -> None:
-        """Write config and provenance of rounds to come; for a process that holds a run's lock and has rounds to do."""
-        write_atomically(self.folder / "config.yaml", to_yaml(self.config).encode())
+        More rounds after the same ones are no difference: those that are there would come out as they are.
+        """
+        if not self.begun():
+            return
+        path = self.folder / "config.yaml"
+        if not path.exists():
+            raise UserError(f"{self.folder} has runs but no config.yaml; restore it or use --overwrite")
+        if changed := self._changes():
+            listed = "\n  ".join(changed)
+            raise UserError(
+                f"{self.folder} holds an experiment of another config:\n  {listed}\n"
+                "Give this one another `name`, change the config back, or start anew with --overwrite"
+            )
+
+    def begun(self) -> list[int]:
+        """The runs that have rounds, also those beyond the config's ``runs``."""
+        found = [
+            re.fullmatch(r"run_([1-9]\d*)", path.parent.name)
+            for name in ("rounds.jsonl", "state.pt")
+            for path in self.folder.glob(f"run_*/{name}")
+        ]
+        return sorted({int(match[1]) for match in found if match})
+
+    def state(self, rounds: int) -> str:
+        """How far each run of the config has come, for ``--check``: nothing is written, so that none is disturbed.
+
+        ``rounds`` is how many a run has in all. Raises UserError as ``check``, and for records that are damaged.
+        """
+        self.check()
+        if not self.begun():
+            return "not begun"
+        return "; ".join(
+            f"run {run}: {progress(self.run_folder(run), rounds)}" for run in range(1, self.config.runs + 1)
+        )
+
+    def write_description(self, run: int, device: torch.device) -> None:
+        """Write config and provenance of rounds to come; for a process that holds that run's lock.
+
+        Another config's is replaced, as it may be while that has no rounds; UserError where a process is at work on
+        some.
+        """
+        with ExitStack() as others:
+            if self._changes():
+                self._lock_all(others, but=run)
+                self.check()
+            write_atomically(self.folder / "config.yaml", to_yaml(self.config).encode())
         text = json.dumps(provenance(device), indent=2).encode() + b"\n"
         write_atomically(self.folder / "provenance.json", text)
 
-    def clear(self) -> None:
-        """Remove the experiment for ``--overwrite``; UserError while a process is at work on one of its runs."""
-        with ExitStack() as locks:
-            for lock in self.folder.glob("run_*/lock"):
-                locks.enter_context(exclusive(lock))
-            try:
-                if self.folder.exists():
-                    # Moved first: a removal that is cut short leaves nothing that looks like an experiment.
-                    doomed = self.folder.with_name(f".{self.folder.name}.removed")
-                    shutil.rmtree(doomed, ignore_errors=True)
-                    self.folder.rename(doomed)
-                    shutil.rmtree(doomed)
-                self.csv.unlink(missing_ok=True)
-            except OSError as error:
-                raise UserError(
-                    f"{error.filename}: cannot remove ({error.strerror}); mend permissions"
-                ) from error
+    def check_overwrite(self, run: int | None) -> None:
+        """Check that ``--overwrite`` of that run alone leaves the others what they are; UserError naming them."""
+        lost = [other for other in self.begun() if other != run]
+        if run is None or not lost:
+            return
+        try:
+            self.check()
+        except UserError as error:
+            raise UserError(
+                f"--run {run} --overwrite: {', '.join(f'run {other}' for other in lost)} would be lost, since\n{error}"
+                "; without --run that overwrites all runs"
+            ) from None
 
-    def write_csv(self) -> None:
-        """Merge the runs that have rounds, also those beyond the config's ``runs``, into the wide CSV."""
-        found = [
-            re.fullmatch(r"run_([1-9]\d*)", path.parent.name)
-            for path in self.folder.glob("run_*/rounds.jsonl")
+    def clear(self, run: int | None = None) -> None:
+        """Remove the experiment for ``--overwrite``, or that run alone where others have rounds of the same config.
+
+        Raises UserError as ``check_overwrite``, and while a process is at work on what is to be removed.
+        """
+        self.check_overwrite(run)
+        alone = run is not None and any(other != run for other in self.begun())
+        with ExitStack() as locks:
+            if run is not None and alone:
+                if self.lock(run).exists():
+                    locks.enter_context(exclusive(self.lock(run)))
+                if self.csv.exists():
+                    self.write_csv(but=run)
+                _remove(self.run_folder(run))
+            else:
+                self._lock_all(locks)
+                _remove(self.folder)
+                _remove(self.csv)
+
+    def write_csv(self, but: int | None = None) -> None:
+        """Merge the runs that have rounds, less one, into the wide CSV."""
+        runs = [
+            run for run in self.begun() if run != but and (self.run_folder(run) / "rounds.jsonl").exists()
         ]
-        runs = sorted(int(match[1]) for match in found if match)
         write_wide_csv(self.csv, {run: read_rows(self.run_folder(run)) for run in runs})
+
+    def _changes(self) -> list[str]:
+        """What the rounds in the folder were made with that would be otherwise now, a line a key."""
+        path = self.folder / "config.yaml"
+        if not path.exists():
+            return []
+        old = load_config(path)
+        before, now = queries(old), queries(self.config)
+        longer = now[: len(before)] == before
+        return differences(old, self.config, BUDGET if longer else frozenset())
+
+    def _lock_all(self, locks: ExitStack, but: int | None = None) -> None:
+        for lock in self.folder.glob("run_*/lock"):
+            if but is None or lock != self.lock(but):
+                locks.enter_context(exclusive(lock))
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder; UserError where the system will not."""
+    try:
+        if path.is_dir():
+            # Moved first: a removal that is cut short leaves nothing that looks like results.
+            doomed = path.with_name(f".{path.name}.removed")
+            shutil.rmtree(doomed, ignore_errors=True)
+            path.rename(doomed)
+            shutil.rmtree(doomed)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot remove ({error.strerror}); mend permissions") from error
 
 
 def provenance(device: torch.device) -> dict[str, object]:

@@ -4,6 +4,7 @@ Checks of keys against keys are the config's own."""
 from dataclasses import dataclass
 
 from src.active.acquisition import ACQUISITIONS, Acquisition
+from src.active.batch import BATCH_HEURISTICS
 from src.active.heuristics import HEURISTICS
 from src.active.maps import reduction
 from src.active.segmentation import Segmentation
@@ -121,24 +122,32 @@ def check_heuristic(config: Config) -> Acquisition:
         acquisition = ACQUISITIONS.get(name)(config.training)
     except UserError as error:
         raise config.error(key, str(error)) from None
-    consumes = acquisition.consumes
-    density = not consumes.isdisjoint({"surprise", "density"})
+
+    def consumer(*what: str) -> str | None:
+        """What consumes any of this, by name: of a combination the first part that does."""
+        if name == "combination":
+            parts = config.training.combination or {}
+            return next(
+                (f"{part}' of the 'combination" for part in parts if HEURISTICS.get(part).consumes in what),
+                None,
+            )
+        return None if acquisition.consumes.isdisjoint(what) else name
+
+    density = consumer("surprise", "density")
     if density and model.name != "mir":
         raise config.error(
             key,
-            f"'{name}' scores by a density head, and model.name '{model.name}' has none; "
+            f"'{density}' scores by a density head, and model.name '{model.name}' has none; "
             "use model.name MIR or another heuristic",
         )
-    one_network = {"surprise", "density", "features", "labelled_features", "last_layer"}
-    if model.ensemble > 1 and not consumes.isdisjoint(one_network):
-        raise config.error(key, f"'{name}' reads one network's features; set model.ensemble to 1")
-    if (
-        not consumes.isdisjoint({"members", "member_log_probs"})
-        and max(model.ensemble, mc_passes(config)) < 2
-    ):
+    one_network = consumer("surprise", "density", "features", "labelled_features", "last_layer")
+    if one_network and model.ensemble > 1:
+        raise config.error(key, f"'{one_network}' reads one network's features; set model.ensemble to 1")
+    members = consumer("members", "member_log_probs")
+    if members and max(model.ensemble, mc_passes(config)) < 2:
         raise config.error(
             key,
-            f"'{name}' measures disagreement and needs members; set model.ensemble ≥ 2, "
+            f"'{members}' measures disagreement and needs members; set model.ensemble ≥ 2, "
             "or model.mc_dropout (not for a BNN or BCNN) with model.mc_iterations ≥ 2",
         )
     try:
@@ -175,6 +184,10 @@ def _check_combination(config: Config) -> None:
             key, "'combination' needs heuristics with their weights, as {entropy: 0.5, precomputed: 0.5}"
         )
     for name in weights or {}:
+        if name in BATCH_HEURISTICS:
+            raise config.error(
+                key, f"'{name}' chooses its batch as a whole and cannot be combined; take it out"
+            )
         try:
             HEURISTICS.get(name)
         except UserError as error:

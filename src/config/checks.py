@@ -27,6 +27,13 @@ def _budget(config: "Config") -> Iterator[tuple[str, str]]:
             f"{config.runs} runs need {config.runs} seeds and the list has {len(config.random_state)}; "
             "add seeds or lower runs",
         )
+    seeds = config.random_state[: config.runs]
+    if repeated := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+        yield (
+            "random_state",
+            f"{', '.join(map(str, repeated))} is given to several of the {config.runs} runs, which would come out the "
+            "same; give each a seed of its own",
+        )
     labels, iterations = config.training.ndata_to_label, config.training.iterations
     if isinstance(labels, tuple) and len(labels) < iterations - 1:
         yield (

@@ -4,7 +4,7 @@ What the keys are is in ``schema.py`` and how errors word it in ``wording.py``; 
 line, with its place in front.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +45,16 @@ def to_yaml(config: Config) -> str:
     return dump(config.model_dump(mode="json"))
 
 
-def differences(old: Config, new: Config) -> list[str]:
-    """One line for each key whose change alters results; more runs, or seeds added at the end, do not."""
+def differences(old: Config, new: Config, leave_out: Set[str] = frozenset()) -> list[str]:
+    """One line for each key whose change alters results; more runs, or seeds added at the end, do not.
+
+    ``leave_out`` are dotted keys of which the caller knows that they do not either.
+    """
     before, after = _flat(old), _flat(new)
     lines = [
         f"{key}: {show(before[key])} -> {show(after[key])}"
         for key in before
-        if key not in WITHOUT_EFFECT and before[key] != after[key]
+        if key not in WITHOUT_EFFECT | leave_out and before[key] != after[key]
     ]
     shared = min(len(old.random_state), len(new.random_state))
     if old.random_state[:shared] != new.random_state[:shared]:

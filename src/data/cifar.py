@@ -18,7 +18,7 @@ from src.utils.errors import UserError
 
 class CifarDataset(PublishedDataset):
     """Binary files, which need no unpickling, are looked for first: in ``binary_folder`` and ``data.path`` itself.
-    Pickled ones are looked for in ``pickled_folder``.
+    Pickled ones are looked for in ``pickled_folder`` and ``data.path`` itself.
 
     A pickle can run any code, so it is opened only where its MD5 is the published one.
     """
@@ -41,9 +41,12 @@ class CifarDataset(PublishedDataset):
 
     def layouts(self) -> tuple[Layout, ...]:
         names = (*self.train_names, *self.test_names)
+        root = Path(self.config.data.path).expanduser()
+        # Folders of images are called train and test too.
+        itself = () if any((root / name).is_dir() for name in names) else (".",)
         return (
             Layout((self.binary_folder, "."), tuple(f"{name}.bin" for name in names)),
-            Layout((self.pickled_folder,), names),
+            Layout((self.pickled_folder, *itself), names),
         )
 
     def download_to(self, folder: Path) -> Path:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = frozenset(
     (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )
+TOLD = 10
+"""Of bad images, how many an error names."""
 CACHE_FOLDER = ".image_folder_cache"
 
 
@@ -62,6 +64,35 @@ def load_image(path: Path, convert: Callable[["Image"], "Image"]) -> "Image":
         ) from None
 
 
+def decode_all(
+    paths: Sequence[Path],
+    channels: int,
+    size: tuple[int, int] | None = None,
+    keep: Callable[[int, np.ndarray], None] = lambda at, pixels_C_H_W: None,
+) -> None:
+    """Decode all images as ``decode`` does, in parallel, and hand each to ``keep`` with its position.
+
+    UserErrors, of ``keep`` too, are collected: the one that is raised tells how many there are and the first ones.
+    """
+
+    def attempt(at: int) -> str | None:
+        try:
+            keep(at, decode(paths[at], channels, size))
+        except UserError as error:
+            return str(error)
+        return None
+
+    # Threads suffice: PIL lets others run while it decodes.
+    with ThreadPoolExecutor() as executor:
+        problems = [problem for problem in executor.map(attempt, range(len(paths))) if problem]
+    if len(problems) == 1:
+        raise UserError(problems[0])
+    if problems:
+        more = [f"… and {len(problems) - TOLD} more"] * (len(problems) > TOLD)
+        told = "\n  ".join([*problems[:TOLD], *more])
+        raise UserError(f"{len(problems)} of {len(paths)} images cannot be used:\n  {told}")
+
+
 class PixelCache:
     """The pixels of some images, in order, in one file of nothing else below ``root``.
 
@@ -80,7 +111,7 @@ class PixelCache:
         return self._path.is_file() and self._path.stat().st_size == self._size
 
     def pixels(self) -> Tensor:
-        """images_N_C_H_W as uint8, from the file or else decoded; UserError where an image is bad or of another size
+        """images_N_C_H_W as uint8, from the file or else decoded; UserError where images are bad or of another size
         than the first."""
         if self.exists():
             values = np.fromfile(self._path, np.uint8)
@@ -98,8 +129,7 @@ class PixelCache:
         channels, rows, cols = self.shape
         images_N_C_H_W = np.empty((len(self.paths), *self.shape), np.uint8)
 
-        def fill(at: int) -> None:
-            pixels_C_H_W = decode(self.paths[at], channels, (rows, cols) if self.resize else None)
+        def fill(at: int, pixels_C_H_W: np.ndarray) -> None:
             if pixels_C_H_W.shape != self.shape:
                 found_rows, found_cols = pixels_C_H_W.shape[1:]
                 raise UserError(
@@ -108,10 +138,7 @@ class PixelCache:
                 )
             images_N_C_H_W[at] = pixels_C_H_W
 
-        # Threads suffice: PIL lets others run while it decodes. The first bad image in order is the one that is told.
-        with ThreadPoolExecutor() as executor:
-            for _ in executor.map(fill, range(len(self.paths))):
-                pass
+        decode_all(self.paths, channels, (rows, cols) if self.resize else None, fill)
         return images_N_C_H_W
 
     def _keep(self, values: np.ndarray) -> None:

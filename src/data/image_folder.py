@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 
 from src.data.bundle import DatasetInfo
-from src.data.decoding import IMAGE_SUFFIXES, PixelCache, decode
+from src.data.decoding import IMAGE_SUFFIXES, PixelCache, decode, decode_all
 from src.data.registry import DATASETS, ArrayDataset, Arrays
+from src.utils.errors import UserError
 from src.utils.seeding import seed
 
 TEST_SHARE = 0.2
@@ -129,7 +130,12 @@ class ImageFolder(ArrayDataset):
                 "image_folder needs data.img_rows and data.img_cols, to resize to, or neither",
             )
         first, _ = self.listing.train[0]
-        _, rows, cols = decode(first, self._channels).shape
+        try:
+            _, rows, cols = decode(first, self._channels).shape
+        except UserError:
+            # Not the only bad one, perhaps.
+            decode_all([path for path, _ in self.listing.train + self.listing.test], self._channels)
+            raise
         return rows, cols
 
     def _refuse_half_a_split(self) -> None:

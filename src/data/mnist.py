@@ -18,7 +18,7 @@ STEMS = tuple(f"{part}-{kind}" for part in ("train", "t10k") for kind in (IMAGES
 
 class IdxDataset(PublishedDataset):
     """A dataset of four idx files, looked for under ``data.path`` in this order: ``<folder>/raw`` as torchvision
-    lays them out, ``<folder>``, and ``data.path`` itself.
+    lays them out, ``<folder>``, ``data.path`` itself and ``raw`` in it.
 
     The files do not say which dataset they are, and all of this family share their names; the published beginning
     of the training labels (``first_labels``) tells them apart.
@@ -30,7 +30,7 @@ class IdxDataset(PublishedDataset):
     first_labels: ClassVar[tuple[int, ...]]
 
     def layouts(self) -> tuple[Layout, ...]:
-        return (Layout((f"{self.folder}/raw", self.folder, "."), STEMS, ("", ".gz")),)
+        return (Layout((f"{self.folder}/raw", self.folder, ".", "raw"), STEMS, ("", ".gz")),)
 
     def download_to(self, folder: Path) -> Path:
         # Imported where it is used: it takes seconds, and data that is there needs none of it.

@@ -15,7 +15,7 @@ from src.models.dense_loss import DenseLoss
 from src.models.mir import MIR
 from src.models.mlp import MLP, MLPDecoder
 from src.models.network import Network
-from src.models.pretrained import Weights, download_weights, read_weights
+from src.models.pretrained import Weights, download_weights, published_weights, read_weights
 from src.models.resnet import RESNETS, ResNet
 from src.models.resnet_decoder import ResNetDecoder
 from src.models.unet import UNet
@@ -199,7 +199,7 @@ def pretrained_weights(config: Config, download: bool = True) -> Weights | None:
                 "is given and model.pretrained is false; set that to true, or this to null",
             )
         return None
-    published = model.deeplab_configs.backbone if name == "deeplabv3plus" else name
+    published = _published_under(config)
     if published not in (*RESNETS, *DRNS):
         raise config.error("model.pretrained", f"{name} has no pretrained weights; set it to false")
     try:
@@ -223,6 +223,24 @@ def _where_drn_weights_are(name: str) -> str:
         else "its authors publish none, so give a file of a network that you trained"
     )
     return f"the weights of {name} are not downloaded; {source}, and name its path in model.pretrained_model"
+
+
+def weights_origin(config: Config) -> str | None:
+    """Where ``pretrained_weights`` come from, in words; None for a network that begins at random."""
+    model = config.model
+    if not model.pretrained:
+        return None
+    if model.pretrained_model is not None:
+        return f"in {Path(model.pretrained_model).expanduser()}"
+    address, cached = published_weights(_published_under(config))
+    return f"cached at {cached}" if cached.exists() else f"to be downloaded from {address}"
+
+
+def _published_under(config: Config) -> str:
+    """The name of the network that pretrained weights are for: the residual one inside of DeepLabv3+."""
+    model = config.model
+    name = model.mir_configs.backbone if model.name == "mir" else model.name
+    return model.deeplab_configs.backbone if name == "deeplabv3plus" else name
 
 
 def _weights_key(config: Config) -> str:

@@ -110,7 +110,9 @@ def _check_density(config: Config, network: Network) -> None:
     if mir.feature_dims not in (None, feature_dims):
         raise config.error(
             "model.mir_configs.feature_dims",
-            f"{mir.feature_dims} contradicts the backbone, whose {_features(mir, network)} are {feature_dims} wide",
+            f"{mir.feature_dims} contradicts the backbone, whose {_features(mir, network)} are {feature_dims} wide; "
+            "the key asserts that width and sets nothing: make it null"
+            + (", or change the last of model.hidden_layers" if mir.backbone == "mlp" else ""),
         )
     if mir.dim_reduction > feature_dims:
         raise config.error(

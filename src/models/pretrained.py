@@ -1,6 +1,8 @@
 """Weights trained before: torchvision's, downloaded or from a file, put into a network of torchvision's layout."""
 
+import zipfile
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,10 @@ from src.utils.errors import UserError, in_a_line
 Weights = dict[str, Tensor]
 """Tensors by the names that torchvision, or whoever published them, gives them."""
 
+WRAPPERS = ("state_dict", "model")
+"""Keys under which training scripts keep the state dict beside other things, in the order they are tried."""
+PARALLEL = "module."
+"""What nn.DataParallel and its like put before every name."""
 NOT_WEIGHTS = "num_batches_tracked"
 
 
@@ -22,29 +28,54 @@ def download_weights(name: str) -> Weights:
     import torchvision
 
     weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    address, cached = published_weights(name)
     try:
         return weights.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
     except Exception as error:  # networks fail in many ways, and so does torch on a damaged file
         raise UserError(
-            f"the weights of {name} could not be had from {weights.url} ({in_a_line(error)}); copy that file to "
+            f"the weights of {name} could not be had from {address} ({in_a_line(error)}); copy that file to "
             f"{cached}, or anywhere and name it in model.pretrained_model, or set model.pretrained to false"
         ) from None
 
 
+def published_weights(name: str) -> tuple[str, Path]:
+    """The address of torchvision's first ImageNet weights of that network, and the file they are kept in here."""
+    import torchvision
+
+    address = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url
+    return address, Path(torch.hub.get_dir()) / "checkpoints" / Path(address).name
+
+
 def read_weights(path: Path) -> Weights:
-    """The weights in a file that ``torch.save`` made of a state dict; UserError where it holds anything else."""
+    """The weights in a file that ``torch.save`` made of a state dict, or of a checkpoint that holds one.
+
+    Raises UserError where the file holds anything else.
+    """
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch answers damaged files with errors of many kinds
+    except UnpicklingError as error:
+        if not zipfile.is_zipfile(path):
+            raise _not_readable(path, error) from None
         raise UserError(
-            f"{path}: not readable as weights ({in_a_line(error)}); give a file of a state dict"
+            f"{path}: holds more than tensors, such as a whole model, which is code that is not run; save "
+            "model.state_dict() and give that file"
         ) from None
+    except Exception as error:  # torch answers damaged files with errors of many kinds
+        raise _not_readable(path, error) from None
+    for wrapper in WRAPPERS:
+        if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
+            found = found[wrapper]
     if not isinstance(found, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()
     ):
         raise UserError(f"{path}: holds no state dict of named tensors, such as torchvision's files do")
+    if all(name.startswith(PARALLEL) for name in found):
+        return {name.removeprefix(PARALLEL): tensor for name, tensor in found.items()}
     return found
+
+
+def _not_readable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: not readable as weights ({in_a_line(error)}); give a file of a state dict")
 
 
 def load_weights(

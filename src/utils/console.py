@@ -8,14 +8,15 @@ from src.utils.records import Row
 
 
 class RunConsole:
-    """Progress of one run. With ``verbose``, or on a terminal, a bar; a line after each round in any case."""
+    """Progress of one run. With ``verbose``, or on a terminal, a bar; in any case a line at the start and after each
+    round."""
 
     def __init__(
         self, run: int, runs: int, rounds: int, done: int, verbose: bool, metric: str = "accuracy"
     ) -> None:
         self._metric = metric
         self._prefix = f"run {run}/{runs}"
-        self._rounds = rounds
+        self._rounds, self._done = rounds, done
         self._bar = tqdm(
             total=rounds,
             initial=done,
@@ -25,6 +26,12 @@ class RunConsole:
             disable=not (verbose or sys.stderr.isatty()),
             mininterval=0.1 if sys.stderr.isatty() else 10,
         )
+
+    def start(self, what: str) -> None:
+        """A run begins, or goes on."""
+        going_on = f"; goes on with round {self._done + 1}" if self._done else ""
+        tqdm.write(f"{self._prefix}  {what}{going_on}", file=sys.stdout)
+        sys.stdout.flush()
 
     def epoch(self, labelled: int, epoch: int, train_loss: float, val_loss: float) -> None:
         """An epoch has ended; losses are the members' mean."""

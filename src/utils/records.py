@@ -75,6 +75,12 @@ class RunRecords:
         self.finished = state["finished"]
         self._data = state.get("data")  # records from before there was this key have none
 
+    def continue_to(self, rounds: int) -> None:
+        """Take up a run that a plan of fewer rounds finished. Its last one asked for nothing, and is done again."""
+        if self.finished and len(self.rows) < rounds:
+            self.rows.pop()
+            self.finished = False
+
     def check_data(self, fingerprint: str) -> None:
         """Refuse rounds of another dataset, whose indices mean other inputs; rounds to come keep the fingerprint."""
         if self._data not in (None, fingerprint):
@@ -130,6 +136,15 @@ def read_rows(folder: Path) -> list[Row]:
     return rows
 
 
+def progress(folder: Path, rounds: int) -> str:
+    """How many of its ``rounds`` a run has, read only, so that a process at work on it is not disturbed; UserError
+    where its state is damaged."""
+    if not (folder / "state.pt").exists():
+        return "not begun"
+    done = _load_state(folder / "state.pt")["rounds"]
+    return f"{done} of {rounds} rounds" if done < rounds else f"finished, {done} rounds"
+
+
 def write_wide_csv(path: Path, runs: Mapping[int, Sequence[Row]]) -> None:
     """The wide table of an experiment: index ``samples``, then six columns a run: accuracies (or, of segmentation, mean
     IoUs) and losses of test, train and val, as shares and nats. Segmentation has the uncertainty's AUROCs too.
@@ -173,6 +188,8 @@ def _load_queries(path: Path, rounds: int) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files if int(name.rsplit("_", 1)[1]) < rounds}
+    except FileNotFoundError:
+        raise UserError(f"{path}: is missing; restore it or use --overwrite") from None
     except Exception as error:  # a damaged archive raises many kinds, as above
         raise UserError(f"{path}: damaged ({type(error).__name__}); restore it or use --overwrite") from error
 

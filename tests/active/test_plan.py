@@ -86,9 +86,22 @@ def test_the_thesis_budget_on_mnist_ends_at_48000_labels_in_15_rounds() -> None:
             for name in ("coreset", "badge", "typiclust", "probcover")
         ),
         (training(heuristic="combination"), "training.combination.*needs heuristics"),
-        (training(heuristic="combination", combination={"coreset": 1.0}), "training.combination.*coreset"),
+        (
+            training(heuristic="combination", combination={"coreset": 1.0}),
+            "training.combination.*'coreset' chooses its batch as a whole and cannot be combined",
+        ),
         (training(heuristic="combination", combination={"entrpy": 1.0}), "did you mean 'entropy'"),
-        (training(heuristic="combination", combination={"entropy": 1.0, "bald": 1.0}), "disagreement"),
+        (
+            training(heuristic="combination", combination={"entropy": 1.0, "bald": 1.0}),
+            "'bald' of.*disagreement",
+        ),
+        (
+            config(
+                training={"heuristic": "combination", "combination": {"entropy": 1.0, "precomputed": 1.0}},
+                model={"name": "MLP"},
+            ),
+            "'precomputed' of.*density head",
+        ),
         (
             training(heuristic="margin", stochastic_batch="power"),
             "training.stochastic_batch.*softmax or softrank",

@@ -10,6 +10,7 @@ from src.config import Config
 CONTRADICTIONS: list[tuple[str, dict[str, Any]]] = [
     ("random_state", {"runs": 4}),
     ("random_state", {"random_state": []}),
+    ("random_state", {"random_state": [3, 11, 3], "runs": 3}),
     ("training.ndata_to_label", {"training": {"iterations": 4, "ndata_to_label": [1, 2]}}),
     ("training.patience_early_stopping", {"training": {"patience_early_stopping": 0}}),
     ("training.patience_lr_reduce", {"training": {"patience_lr_reduce": 0}}),
@@ -42,6 +43,7 @@ def test_a_contradiction_names_its_key(key: str, data: dict[str, Any]) -> None:
     "data",
     [
         {"runs": 3},
+        {"random_state": [3, 11, 3], "runs": 2},
         {"training": {"iterations": 3, "ndata_to_label": [1, 2]}},
         {"training": {"iterations": 3, "ndata_to_label": [1, 2, 3, 4]}},
         {"training": {"iterations": 1, "ndata_to_label": []}},

@@ -130,6 +130,23 @@ def test_pickled_files_give_the_same(kind: type[CifarDataset], tmp_path: Path, p
 
 
 @BOTH
+def test_data_path_may_be_the_folder_of_the_pickled_files(
+    kind: type[CifarDataset], tmp_path: Path, published: list[str]
+) -> None:
+    write_pickled(kind, tmp_path / kind.pickled_folder)
+    holds_content(tiny(kind, tmp_path / kind.pickled_folder))
+    assert published == []
+
+
+@BOTH
+def test_folders_of_the_files_names_are_no_files(kind: type[CifarDataset], tmp_path: Path) -> None:
+    """As those of an image folder, train and test."""
+    for name in batches(kind):
+        (tmp_path / name).mkdir()
+    assert "tiny is absent" in tiny(kind, tmp_path).availability()
+
+
+@BOTH
 def test_absent_data_is_downloaded_once(
     kind: type[CifarDataset], tmp_path: Path, published: list[str]
 ) -> None:

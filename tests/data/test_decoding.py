@@ -208,10 +208,10 @@ def test_a_folder_that_cannot_be_written_to_serves_without_a_cache(
     assert "cannot write to" in capsys.readouterr().err
 
 
-def test_the_first_bad_image_in_order_is_named_and_nothing_is_kept(paths: list[Path]) -> None:
+def test_bad_images_are_named_in_order_and_nothing_is_kept(paths: list[Path]) -> None:
     for path in paths[1:4]:
         cut(path)
-    with pytest.raises(UserError, match=f"^{re.escape(str(paths[1]))} cannot be read"):
+    with pytest.raises(UserError, match=f"^3 of 5 images .*\n  {re.escape(str(paths[1]))} cannot be read"):
         pixels(paths)
     assert not (paths[0].parent / CACHE_FOLDER).exists()
 

@@ -320,3 +320,18 @@ def test_a_run_is_not_taken_up_on_a_folder_that_has_changed(
     monkeypatch.chdir(other)
     assert run_cli(*command).status == 0
     assert [row["labelled"] for row in rows(outputs / "own" / "run_1")] == [9, 29]
+
+
+@pytest.mark.parametrize("size", [{}, {"img_rows": 4, "img_cols": 6}])
+def test_all_corrupt_images_are_told_at_once(size: dict[str, int], tmp_path: Path) -> None:
+    """Also where the first one is among them, whose size would be all images'."""
+    root = grow(tmp_path / "images")
+    bad = [*(root / "ant").iterdir(), root / "bee" / "03.png", root / "cow" / "04.png"]
+    for path in bad:
+        path.write_bytes(b"no image")
+    with pytest.raises(UserError) as caught:
+        load_dataset(config(root, **size), "cpu")
+    first, *lines = str(caught.value).splitlines()
+    assert first == f"{len(bad)} of 30 images cannot be used:"
+    assert len({line.split()[0] for line in lines[:-1]} & set(map(str, bad))) == 10
+    assert lines[-1].strip() == f"… and {len(bad) - 10} more"

@@ -119,6 +119,12 @@ def test_a_whole_place_is_taken_before_a_part_of_an_earlier_one(tmp_path: Path, 
     assert downloads == []
 
 
+def test_data_path_may_be_the_folder_above_raw(tmp_path: Path, downloads: list[str]) -> None:
+    write_all(tmp_path / "MNIST" / "raw")
+    holds_content(tiny(tmp_path / "MNIST"))
+    assert downloads == []
+
+
 def test_a_mistyped_path_leaves_no_folders_behind(tmp_path: Path, downloads: list[str]) -> None:
     with pytest.raises(UserError, match="downloading failed"):
         tiny(tmp_path / "dta" / "images").read()
@@ -134,7 +140,9 @@ def test_absent_files_are_named_with_where_they_were_looked_for_and_what_to_do(
         tiny(tmp_path).read()
     message, raw = str(caught.value), tmp_path / "MNIST" / "raw"
     assert message.startswith("data.path: no t10k-images-idx3-ubyte[.gz], t10k-labels-idx1-ubyte[.gz] in ")
-    assert f"in {raw}, {tmp_path / 'MNIST'}, {tmp_path}, and downloading failed" in message
+    assert (
+        f"in {raw}, {tmp_path / 'MNIST'}, {tmp_path}, {tmp_path / 'raw'}, and downloading failed" in message
+    )
     assert "Name or service not known" in message
     assert f"put the four tiny files, raw or .gz, into {raw}, or set data.path" in message
     assert not any(stem in message for stem in STEMS[:2])

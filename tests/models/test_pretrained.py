@@ -83,6 +83,22 @@ def test_mir_begins_with_its_backbones_weights_and_members_share_them(file: Path
     assert not torch.equal(*ensemble.head.weight_M_O_I)
 
 
+@pytest.mark.parametrize("wrapper", ["state_dict", "model"])
+def test_checkpoints_of_training_scripts_are_unwrapped(wrapper: str, file: Path, tmp_path: Path) -> None:
+    expected = read_weights(file)
+    parallel = {f"module.{name}": tensor for name, tensor in expected.items()}
+    torch.save({"epoch": 3, wrapper: parallel}, tmp_path / "checkpoint.pth")
+    found = read_weights(tmp_path / "checkpoint.pth")
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_a_whole_model_is_refused_with_what_to_save_instead(tmp_path: Path) -> None:
+    torch.save(net(), tmp_path / "model.pth")
+    with pytest.raises(UserError, match=r"model\.pth: holds more than tensors.*save model\.state_dict\(\)"):
+        read_weights(tmp_path / "model.pth")
+
+
 def test_half_precision_files_are_read_into_float32() -> None:
     model = torchvision.models.resnet18(num_classes=7)
     load_weights(model, {name: tensor.half() for name, tensor in net().state_dict().items()})
