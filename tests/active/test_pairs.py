@@ -52,7 +52,7 @@ def test_a_pair_is_refused_before_data_is_touched_exactly_where_its_needs_are_no
 
     monkeypatch.setattr(Digits, "read", read)
     monkeypatch.setattr(architectures, "ResNet", cache(ResNet))
-    monkeypatch.setattr(plans, "check_model", lambda config, *_: parameters(config.model))
+    monkeypatch.setattr(plans, "check_model", lambda config, *_, **__: parameters(config.model))
     for model in models(network):
         for way in WAYS:
             if way.needs <= model.has:
