@@ -279,7 +279,7 @@ def test_check_tells_how_far_an_experiment_has_come(
     assert state() == "not begun"
     options = ("--output_dir", tmp_path, "--set", "runs=2")
     with monkeypatch.context() as patch:
-        patch.setattr("src.cli.draw_plots", lambda folder: 1 / 0)
+        patch.setattr("src.cli.draw_plots", lambda folder, plan: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run_cli("--config_path", digits_config, *options, "--run", "2", "--set", "save_plot=true")
     assert run_cli("--config_path", digits_config, *options, "--run", "1").status == 0

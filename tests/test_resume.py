@@ -270,7 +270,7 @@ def test_crash_in_any_write_is_resumed_to_the_same_records(
             return replace.calls
 
     # The picture takes most of the time and has a test of its own.
-    monkeypatch.setattr("src.cli.plot_learning_curve", lambda folder: folder / "learning_curve.png")
+    monkeypatch.setattr("src.cli.plot_learning_curve", lambda folder, metric: folder / "learning_curve.png")
     writes = run(tmp_path / "whole", 0)
     expected = results(tmp_path / "whole", "quick")
     assert writes >= 3 * 4, "three rounds of three files and the CSV"
@@ -463,7 +463,7 @@ def test_more_iterations_equal_as_many_from_the_start(
 def test_more_iterations_survive_a_crash_in_any_write(
     digits_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.cli.plot_learning_curve", lambda folder: folder / "learning_curve.png")
+    monkeypatch.setattr("src.cli.plot_learning_curve", lambda folder, metric: folder / "learning_curve.png")
     assert run_cli(*command(digits_config, tmp_path / "short", "training.iterations=2")).status == 0
     assert run_cli(*command(digits_config, tmp_path / "whole", *LONGER)).status == 0
     for crash_at in range(1, 9):  # up to the files of the second round that is new
