@@ -21,7 +21,7 @@ from src.utils.panels import save_panels
 from src.utils.seeding import RoundSeeds
 
 PICTURED = 4
-"""Test scenes in the pictures of a round."""
+"""Test scenes in the pictures of a round, evenly from all of them: neighbours are frames of one film."""
 
 
 class Predicted(NamedTuple):
@@ -30,6 +30,10 @@ class Predicted(NamedTuple):
     indices_B: Tensor
     log_probs_B_C_H_W: Tensor
     uncertainty_B_H_W: Tensor
+
+    def only(self, chosen_B: Tensor) -> "Predicted":
+        """The part of a mask."""
+        return Predicted(*(values[chosen_B] for values in self))
 
 
 class Segmentation:
@@ -63,20 +67,22 @@ class Segmentation:
     ) -> dict[str, Metrics]:
         """As every task; see ``DenseMetrics``. A pixel is called uncertain above the validation pixels' mean."""
 
-        def measure(source: Source, indices_N: Tensor, pictured: int = 0) -> tuple[float, DenseMetrics]:
+        self._pictures = []
+        pictured_P = _spread(data.test.indices, PICTURED)
+
+        def measure(source: Source, indices_N: Tensor) -> tuple[float, DenseMetrics]:
             loss = finite_loss(model, source, indices_N)
             metrics = DenseMetrics(self.info.nb_classes, self.ignore_label, source.device)
-            self._pictures = []
             for seen in self._predict(model, density, source, indices_N, mc_passes, seeds):
                 metrics.update(seen.log_probs_B_C_H_W, seen.uncertainty_B_H_W, source.labels(seen.indices_B))
-                if sum(len(kept.indices_B) for kept in self._pictures) < pictured:
-                    self._pictures.append(seen)
+                if source is data.test:
+                    self._pictures.append(seen.only(torch.isin(seen.indices_B, pictured_P)))
             return loss, metrics
 
         splits = {
             "train": measure(data.train, labelled_L),
             "val": measure(data.train, held_out_V),
-            "test": measure(data.test, data.test.indices, PICTURED),
+            "test": measure(data.test, data.test.indices),
         }
         threshold = splits["val"][1].mean_uncertainty
         return {
@@ -98,7 +104,7 @@ class Segmentation:
         return self.reduce_maps(scores)
 
     def illustrate(self, data: DataBundle, folder: Path, round_: int) -> None:
-        """``panels_<round>.png``, counted from 0: the first test scenes, their truth, prediction and uncertainty."""
+        """``panels_<round>.png``, counted from 0: some test scenes, their truth, prediction and uncertainty."""
         save_panels(
             folder / f"panels_{round_}.png",
             torch.cat([data.test.pixels(seen.indices_B) for seen in self._pictures]),
@@ -137,3 +143,9 @@ class Segmentation:
             refuse_non_finite(log_probs_B_C_H_W, indices_B, "the predicted log-probabilities")
             refuse_non_finite(uncertainty_B_H_W, indices_B, "the uncertainties")
             yield Predicted(indices_B, log_probs_B_C_H_W, uncertainty_B_H_W)
+
+
+def _spread(indices_N: Tensor, count: int) -> Tensor:
+    """``count`` of the indices (all, where there are fewer) at even distances, the first among them."""
+    step = max(1, len(indices_N) // count)
+    return indices_N[::step][:count]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import jaccard_score, roc_auc_score
 
+from src.active import segmentation
 from src.active.acquisition import ACQUISITIONS
 from src.active.experiment import Experiment
 from src.active.heuristics import HEURISTICS
@@ -112,6 +113,22 @@ def test_every_other_pair_is_refused_before_data_is_touched(heuristic: str) -> N
         else:
             with pytest.raises(UserError, match=r"^training\.heuristic"):
                 make_plan(config(heuristic, members))
+
+
+def test_pictures_show_a_few_scenes_from_all_over_the_test_set(
+    streets: DataBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segmentation, "PICTURED", 3)
+    shown: dict[str, torch.Tensor] = {}
+    names = ("path", "images", "masks", "predicted", "uncertainty", "palette", "class_names", "ignore_label")
+    monkeypatch.setattr(
+        segmentation, "save_panels", lambda *given: shown.update(zip(names, given, strict=True))
+    )
+    run(config("random", iterations=1), streets, tmp_path)
+    every_other = torch.tensor([0, 2, 4])
+    assert torch.equal(shown["images"], streets.test.pixels(every_other))
+    assert torch.equal(shown["masks"], streets.test.labels(every_other))
+    assert shown["predicted"].shape == shown["uncertainty"].shape == (3, 16, 32)
 
 
 def test_maps_that_are_not_reduced_cannot_be_ranked() -> None:
