@@ -197,7 +197,9 @@ def describe(config: Config, plan: Plan, device: torch.device, options: argparse
         if mir.greedy_search and mir.dim_reduction != -1:
             density += f" in up to {mir.dim_reduction} dimensions (dim_reduction bounds greedy_search)"
     where, weights = availability(config), weights_origin(config)
-    images = (info.train_size + info.test_size) * info.channels * info.rows * info.cols
+    # Scenes are mapped from a file, and held by the system as it sees fit.
+    held = 0 if info.task == "segmentation" else info.train_size + info.test_size
+    images = held * info.channels * info.rows * info.cols
     # Weights, gradients, best copy and Adam's two moments, in float32.
     memory = images + 5 * 4 * plan.parameters
     return "\n".join(

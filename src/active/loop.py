@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from src.active.plan import Plan, mc_passes, queries
 from src.active.pool import Pool
 from src.active.scoring import PoolView, fit_density, subsample
+from src.active.task import Fitted
 from src.config import Config
 from src.data import DataBundle
 from src.data.augment import augmentation
@@ -65,8 +66,9 @@ def run_round(
         if density is not None:
             fit_density(density, model, data.train, labelled, held_out)
     with timer.phase("evaluate"):
-        splits = plan.task.evaluate(model, density, data, labelled, held_out, passes, seeds)
-        plan.task.illustrate(data, records.folder, round_)
+        fitted = Fitted(model, density, passes, seeds)
+        splits = plan.task.evaluate(fitted, data, labelled, held_out)
+        plan.task.illustrate(fitted, data, records.folder, round_)
     row = {
         "round": round_,
         "labelled": len(labelled),

@@ -160,15 +160,13 @@ def check_heuristic(config: Config) -> Acquisition:
 
 def _check_dense(config: Config, acquisition: Acquisition) -> None:
     """What cannot be had of maps; UserError at the key."""
-    name, whole_maps = (
-        config.training.heuristic,
-        {"member_log_probs", "last_layer", "density"},
-    )
-    if not acquisition.consumes.isdisjoint(whole_maps):
+    one_an_input = {"member_log_probs", "last_layer", "density"}
+    if not acquisition.consumes.isdisjoint(one_an_input):
         raise config.error(
             "training.heuristic",
-            f"'{name}' weighs whole distributions against each other and a scene has one a pixel; use a heuristic of "
-            "single inputs, or coreset, typiclust, probcover, which see the mean features of a scene",
+            f"'{config.training.heuristic}' needs one distribution or feature vector an input, and a scene has one a "
+            "pixel; use a heuristic of single inputs, or coreset, typiclust, probcover, which see a scene's mean "
+            "features",
         )
     if config.training.reduction == "none":
         raise config.error(

@@ -10,15 +10,12 @@ from torch import Tensor
 
 from src.active.heuristics import Heuristic
 from src.active.maps import Reduction, per_pixel
-from src.active.task import Metrics, finite_loss, set_prediction_mode
+from src.active.task import Fitted, Metrics, finite_loss, set_prediction_mode
 from src.data import DataBundle, DatasetInfo, Source
 from src.layers.upsample import bilinear
-from src.models.density import DensityModel
-from src.models.network import Network
 from src.models.prediction import batches, member_log_probs, predictive_log_probs, refuse_non_finite
 from src.utils.dense_metrics import DenseMetrics
 from src.utils.panels import save_panels
-from src.utils.seeding import RoundSeeds
 
 PICTURED = 4
 """Test scenes in the pictures of a round, evenly from all of them: neighbours are frames of one film."""
@@ -30,10 +27,6 @@ class Predicted(NamedTuple):
     indices_B: Tensor
     log_probs_B_C_H_W: Tensor
     uncertainty_B_H_W: Tensor
-
-    def only(self, chosen_B: Tensor) -> "Predicted":
-        """The part of a mask."""
-        return Predicted(*(values[chosen_B] for values in self))
 
 
 class Segmentation:
@@ -53,30 +46,17 @@ class Segmentation:
         self.ignore_label = ignore_label
         self.heuristic = heuristic
         self.reduce_maps = reduce_maps
-        self._pictures: list[Predicted] = []
 
     def evaluate(
-        self,
-        model: Network,
-        density: DensityModel | None,
-        data: DataBundle,
-        labelled_L: Tensor,
-        held_out_V: Tensor,
-        mc_passes: int,
-        seeds: RoundSeeds,
+        self, fitted: Fitted, data: DataBundle, labelled_L: Tensor, held_out_V: Tensor
     ) -> dict[str, Metrics]:
         """As every task; see ``DenseMetrics``. A pixel is called uncertain above the validation pixels' mean."""
 
-        self._pictures = []
-        pictured_P = _spread(data.test.indices, PICTURED)
-
         def measure(source: Source, indices_N: Tensor) -> tuple[float, DenseMetrics]:
-            loss = finite_loss(model, source, indices_N)
+            loss = finite_loss(fitted.model, source, indices_N)
             metrics = DenseMetrics(self.info.nb_classes, self.ignore_label, source.device)
-            for seen in self._predict(model, density, source, indices_N, mc_passes, seeds):
+            for seen in self._predict(fitted, source, indices_N):
                 metrics.update(seen.log_probs_B_C_H_W, seen.uncertainty_B_H_W, source.labels(seen.indices_B))
-                if source is data.test:
-                    self._pictures.append(seen.only(torch.isin(seen.indices_B, pictured_P)))
             return loss, metrics
 
         splits = {
@@ -103,33 +83,27 @@ class Segmentation:
         """scores_B of scores_B_H_W, over the whole map."""
         return self.reduce_maps(scores)
 
-    def illustrate(self, data: DataBundle, folder: Path, round_: int) -> None:
+    def illustrate(self, fitted: Fitted, data: DataBundle, folder: Path, round_: int) -> None:
         """``panels_<round>.png``, counted from 0: some test scenes, their truth, prediction and uncertainty."""
+        pictured_P = _spread(data.test.indices, PICTURED)
+        seen = list(self._predict(fitted, data.test, pictured_P))
         save_panels(
             folder / f"panels_{round_}.png",
-            torch.cat([data.test.pixels(seen.indices_B) for seen in self._pictures]),
-            torch.cat([data.test.labels(seen.indices_B) for seen in self._pictures]),
-            torch.cat([seen.log_probs_B_C_H_W.argmax(1) for seen in self._pictures]),
-            torch.cat([seen.uncertainty_B_H_W for seen in self._pictures]),
+            data.test.pixels(pictured_P),
+            data.test.labels(pictured_P),
+            torch.cat([batch.log_probs_B_C_H_W.argmax(1) for batch in seen]),
+            torch.cat([batch.uncertainty_B_H_W for batch in seen]),
             self.palette,
             self.info.class_names,
             self.ignore_label,
         )
 
     @torch.no_grad()
-    def _predict(
-        self,
-        model: Network,
-        density: DensityModel | None,
-        source: Source,
-        indices_N: Tensor,
-        mc_passes: int,
-        seeds: RoundSeeds,
-    ) -> Iterator[Predicted]:
+    def _predict(self, fitted: Fitted, source: Source, indices_N: Tensor) -> Iterator[Predicted]:
         """Every batch of these scenes; NonFiniteError with the dataset indices where a number is not finite."""
-        set_prediction_mode(model, mc_passes, seeds)
+        model, density = fitted.model, fitted.density
+        set_prediction_mode(model, fitted.mc_passes, fitted.seeds)
         for indices_B, inputs_1_B_S in batches(source, indices_N, model):
-            set_prediction_mode(model, mc_passes, seeds)  # the same masks: a density has to look without any
             log_probs_B_K_C_H_W = member_log_probs(model, inputs_1_B_S)
             if self.heuristic.consumes == "surprise":
                 assert density is not None
@@ -137,6 +111,8 @@ class Segmentation:
                 features_B_D_h_w = model.encode(inputs_1_B_S)[0]
                 surprise_B_h_w = per_pixel(density.surprise, features_B_D_h_w).float()
                 uncertainty_B_H_W = bilinear(surprise_B_h_w, inputs_1_B_S.shape[-2:])
+                # The same masks again: a density looks without any.
+                set_prediction_mode(model, fitted.mc_passes, fitted.seeds)
             else:
                 uncertainty_B_H_W = per_pixel(self.heuristic.score, log_probs_B_K_C_H_W)
             log_probs_B_C_H_W = predictive_log_probs(log_probs_B_K_C_H_W)

@@ -2,6 +2,7 @@
 number a scored input has. Classification is here; segmentation is beside it."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,16 @@ Metrics = dict[str, Any]
 """Of one split, in JSON's types."""
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """A round's network and density head, fitted, and the passes under which the network predicts."""
+
+    model: Network
+    density: DensityModel | None
+    mc_passes: int
+    seeds: RoundSeeds
+
+
 class Task(Protocol):
     """A task as the loop sees it."""
 
@@ -28,14 +39,7 @@ class Task(Protocol):
     """The metric that curves and tables show."""
 
     def evaluate(
-        self,
-        model: Network,
-        density: DensityModel | None,
-        data: DataBundle,
-        labelled_L: Tensor,
-        held_out_V: Tensor,
-        mc_passes: int,
-        seeds: RoundSeeds,
+        self, fitted: Fitted, data: DataBundle, labelled_L: Tensor, held_out_V: Tensor
     ) -> dict[str, Metrics]:
         """Metrics of the splits train (the labelled inputs), val and test, each over all of its inputs at once.
 
@@ -52,8 +56,8 @@ class Task(Protocol):
         """scores_B, one an input, of what a heuristic makes of a batch."""
         ...
 
-    def illustrate(self, data: DataBundle, folder: Path, round_: int) -> None:
-        """Leave pictures of the round in the run's folder, where the task has any; after ``evaluate``."""
+    def illustrate(self, fitted: Fitted, data: DataBundle, folder: Path, round_: int) -> None:
+        """Leave pictures of the round in the run's folder, where the task has any."""
         ...
 
 
@@ -66,21 +70,14 @@ class Classification:
         self.nb_classes = nb_classes
 
     def evaluate(
-        self,
-        model: Network,
-        density: DensityModel | None,
-        data: DataBundle,
-        labelled_L: Tensor,
-        held_out_V: Tensor,
-        mc_passes: int,
-        seeds: RoundSeeds,
+        self, fitted: Fitted, data: DataBundle, labelled_L: Tensor, held_out_V: Tensor
     ) -> dict[str, Metrics]:
         """As every task; see ``classification_metrics``."""
 
         def of_split(source: Source, indices_N: Tensor) -> Metrics:
-            loss = finite_loss(model, source, indices_N)
-            set_prediction_mode(model, mc_passes, seeds)
-            log_probs_N_C = predict(model, source, indices_N)
+            loss = finite_loss(fitted.model, source, indices_N)
+            set_prediction_mode(fitted.model, fitted.mc_passes, fitted.seeds)
+            log_probs_N_C = predict(fitted.model, source, indices_N)
             return {"loss": loss, **classification_metrics(log_probs_N_C, source.labels(indices_N))}
 
         return {
@@ -97,7 +94,7 @@ class Classification:
         """scores_B as they are."""
         return scores
 
-    def illustrate(self, data: DataBundle, folder: Path, round_: int) -> None:
+    def illustrate(self, fitted: Fitted, data: DataBundle, folder: Path, round_: int) -> None:
         """Nothing: a class needs no picture."""
 
 

@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +15,13 @@ from src.active.experiment import Experiment
 from src.active.heuristics import HEURISTICS
 from src.active.loop import run_rounds
 from src.active.maps import reduction
-from src.active.plan import make_plan
+from src.active.plan import make_plan, mc_passes
 from src.active.scoring import fit_density
 from src.active.segmentation import Segmentation
+from src.active.task import Fitted, set_prediction_mode
 from src.config import Config
 from src.data import DataBundle, load_dataset
+from src.models import prediction
 from src.models.build import build_density, build_model
 from src.models.density import DENSITY_HEADS
 from src.utils.console import RunConsole
@@ -119,16 +122,22 @@ def test_pictures_show_a_few_scenes_from_all_over_the_test_set(
     streets: DataBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(segmentation, "PICTURED", 3)
-    shown: dict[str, torch.Tensor] = {}
-    names = ("path", "images", "masks", "predicted", "uncertainty", "palette", "class_names", "ignore_label")
-    monkeypatch.setattr(
-        segmentation, "save_panels", lambda *given: shown.update(zip(names, given, strict=True))
-    )
-    run(config("random", iterations=1), streets, tmp_path)
+    shown: list[Any] = []
+    monkeypatch.setattr(segmentation, "save_panels", lambda *given: shown.extend(given))
+    given = config("random")
+    plan = make_plan(given)
+    model = build_model(given, plan.input_shape, 19, SEEDS, CPU)
+    plan.task.illustrate(Fitted(model, None, 1, SEEDS), streets, tmp_path, 5)
+    path, images, masks, predicted, uncertainty, *_ = shown
     every_other = torch.tensor([0, 2, 4])
-    assert torch.equal(shown["images"], streets.test.pixels(every_other))
-    assert torch.equal(shown["masks"], streets.test.labels(every_other))
-    assert shown["predicted"].shape == shown["uncertainty"].shape == (3, 16, 32)
+    assert path == tmp_path / "panels_5.png"
+    assert torch.equal(images, streets.test.pixels(every_other))
+    assert torch.equal(masks, streets.test.labels(every_other))
+    with torch.no_grad():
+        log_probs_N_C_H_W = model(streets.test.inputs(every_other)[None])[0].log_softmax(1)
+    assert torch.equal(predicted, log_probs_N_C_H_W.argmax(1))
+    entropy = -(log_probs_N_C_H_W.exp() * log_probs_N_C_H_W).sum(1)
+    torch.testing.assert_close(uncertainty, entropy, atol=1e-5, rtol=1e-5)
 
 
 def test_maps_that_are_not_reduced_cannot_be_ranked() -> None:
@@ -136,20 +145,24 @@ def test_maps_that_are_not_reduced_cannot_be_ranked() -> None:
         make_plan(config("entropy", reduction="none"))
 
 
-@pytest.mark.parametrize("members", ["plain", "gmm"])
-def test_metrics_are_those_of_all_pixels_at_once_without_void(members: str, streets: DataBundle) -> None:
+@pytest.mark.parametrize("members", ["plain", "gmm", "mc_dropout"])
+def test_metrics_are_those_of_all_pixels_at_once_without_void(
+    members: str, streets: DataBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(prediction.BATCH_BYTES, "cpu", 1)  # a scene a batch, all under the same masks
     given = config("precomputed" if members == "gmm" else "entropy", members)
     plan = make_plan(given)
     model = build_model(given, plan.input_shape, 19, SEEDS, CPU)
     density, labelled, held_out = build_density(given, SEEDS), torch.arange(5), torch.arange(5, 9)
     if density is not None:
         fit_density(density, model, streets.train, labelled, held_out)
-    task = plan.task
+    task, passes = plan.task, mc_passes(given)
     assert isinstance(task, Segmentation)
-    measured = task.evaluate(model, density, streets, labelled, held_out, 1, SEEDS)["test"]
+    measured = task.evaluate(Fitted(model, density, passes, SEEDS), streets, labelled, held_out)["test"]
     with torch.no_grad():
         inputs_N_C_H_W = streets.test.inputs(streets.test.indices)
-        log_probs_N_C_H_W = model(inputs_N_C_H_W[None])[0].log_softmax(1)
+        set_prediction_mode(model, passes, SEEDS)
+        log_probs_N_C_H_W = model(inputs_N_C_H_W[None]).softmax(2).mean(0).log()
         if density is None:
             uncertainty_N_H_W = -(log_probs_N_C_H_W.exp() * log_probs_N_C_H_W).sum(1)
         else:
@@ -197,8 +210,9 @@ def test_labels_of_a_density_are_what_the_network_predicts_there(streets: DataBu
     assert sum(map(len, seen)) == 3 * 4 * 8, "a sample for every place of a map of a quarter of the size"
 
 
-def test_random_is_held_against_its_entropy() -> None:
-    assert ACQUISITIONS.get("random")(config("random").training).uncertainty is HEURISTICS.get("entropy")
+@pytest.mark.parametrize("name", ["random", "combination", "coreset"])
+def test_what_has_no_measure_of_a_single_pixel_is_held_against_the_entropy(name: str) -> None:
+    assert ACQUISITIONS.get(name)(config(name).training).uncertainty is HEURISTICS.get("entropy")
 
 
 def test_the_wide_table_has_ious_and_aurocs(streets: DataBundle, tmp_path: Path) -> None:
@@ -220,11 +234,30 @@ def test_the_wide_table_has_ious_and_aurocs(streets: DataBundle, tmp_path: Path)
     assert float(second["test_auroc_run1"]) == records.rows[1]["test"]["auroc"]
 
 
-def test_scores_are_over_the_whole_map() -> None:
-    task = Segmentation(load_info(), 255, HEURISTICS.get("entropy"), reduction("sum", 1))
-    scores_B_H_W = torch.rand(2, 5, 7)
-    torch.testing.assert_close(task.reduce(scores_B_H_W), scores_B_H_W.double().sum((1, 2)))
+@pytest.mark.parametrize("name", ["max", "min", "mean", "sum", "top"])
+def test_a_scenes_score_is_the_configs_reduction_of_the_whole_map(name: str) -> None:
+    maps_B_H_W = torch.rand(2, 5, 7)
+    task = make_plan(config("entropy", reduction=name, top_fraction=0.2)).task
+    torch.testing.assert_close(task.reduce(maps_B_H_W), reduction(name, 0.2)(maps_B_H_W))
 
 
-def load_info() -> object:
-    return make_plan(config("random")).info
+def test_the_class_balance_counts_pixels_without_void(streets: DataBundle) -> None:
+    masks = streets.train.labels(torch.arange(3))
+    counts = make_plan(config("random")).task.class_balance(streets.train, torch.arange(3))
+    assert counts == [int((masks == label).sum()) for label in range(19)]
+
+
+def test_what_is_uncertain_is_told_by_the_validation_pixels(
+    streets: DataBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[float, float]] = []
+    compute = segmentation.DenseMetrics.compute
+
+    def watched(self: segmentation.DenseMetrics, threshold: float) -> dict:
+        seen.append((self.mean_uncertainty, threshold))
+        return compute(self, threshold)
+
+    monkeypatch.setattr(segmentation.DenseMetrics, "compute", watched)
+    run(config("entropy", iterations=1), streets, tmp_path)
+    assert len({mean for mean, _ in seen}) == 3
+    assert {threshold for _, threshold in seen} == {seen[1][0]}
