@@ -1,5 +1,5 @@
-"""Bilinear resampling as two small matrix products, whose gradients are the same bits in every run, on a GPU too.
-How large a map has to become is the network's business."""
+"""Bilinear resampling as two small matrix products: float32 under autocast too, and gradients that are the same bits in
+every run without scattered additions. How large a map has to become is the network's business."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext

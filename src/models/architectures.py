@@ -1,6 +1,7 @@
 """What each name of ``model.name`` stands for: from a config to a network of one member with its initial weights."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -80,10 +81,8 @@ def _resnet(
     name: str, config: Config, input_shape: Sequence[int], nb_classes: int, weights: Weights | None
 ) -> ResNet:
     small_image_stem = config.model.small_image_stem
-    try:
+    with _weights_blamed(config):
         return ResNet(name, input_shape, nb_classes, _first_dropout(config), small_image_stem, weights)
-    except UserError as error:
-        raise config.error(_weights_key(config), str(error)) from None
 
 
 for _name in RESNETS:
@@ -97,7 +96,8 @@ def _unet(config: Config, input_shape: Sequence[int], nb_classes: int, weights: 
 
 @ARCHITECTURES.register("deeplabv3plus")
 def _deeplab(config: Config, input_shape: Sequence[int], nb_classes: int, weights: Weights | None) -> Network:
-    from src.models.deeplab import DeepLabV3Plus  # here as the DRN is
+    # Here, as the DRN is.
+    from src.models.deeplab import DeepLabV3Plus
 
     backbone = config.model.deeplab_configs.backbone
     if backbone not in RESNETS:
@@ -106,25 +106,20 @@ def _deeplab(config: Config, input_shape: Sequence[int], nb_classes: int, weight
             f"'{backbone}' is no residual network; choices: {', '.join(RESNETS)}",
         )
     dropout, features, objective = _first_dropout(config), _features(config), _objective(config)
-    try:
+    with _weights_blamed(config):
         return DeepLabV3Plus(backbone, input_shape, nb_classes, dropout, features, objective, weights)
-    except UserError as error:
-        raise config.error(_weights_key(config), str(error)) from None
 
 
 def _drn(
     name: str, config: Config, input_shape: Sequence[int], nb_classes: int, weights: Weights | None
 ) -> Network:
-    from src.models.drn import (
-        DRN,
-    )  # with torchvision, which takes seconds that other networks need not wait for
+    # Here, because it imports torchvision: seconds that other networks need not wait for.
+    from src.models.drn import DRN
 
     dropout, features, objective = _first_dropout(config), _features(config), _objective(config)
     use_torch_up = config.model.use_torch_up
-    try:
+    with _weights_blamed(config):
         return DRN(name, input_shape, nb_classes, dropout, features, objective, use_torch_up, weights)
-    except UserError as error:
-        raise config.error(_weights_key(config), str(error)) from None
 
 
 for _name in DRNS:
@@ -202,7 +197,7 @@ def pretrained_weights(config: Config, download: bool = True) -> Weights | None:
     published = _published_under(config)
     if published not in (*RESNETS, *DRNS):
         raise config.error("model.pretrained", f"{name} has no pretrained weights; set it to false")
-    try:
+    with _weights_blamed(config):
         if model.pretrained_model is not None:
             return read_weights(Path(model.pretrained_model).expanduser())
         if published in DRNS:
@@ -212,8 +207,6 @@ def pretrained_weights(config: Config, download: bool = True) -> Weights | None:
                 "torchvision's weights are for the usual stem; set model.small_image_stem to false"
             )
         return download_weights(published) if download else None
-    except UserError as error:
-        raise config.error(_weights_key(config), str(error)) from None
 
 
 def _where_drn_weights_are(name: str) -> str:
@@ -243,8 +236,14 @@ def _published_under(config: Config) -> str:
     return model.deeplab_configs.backbone if name == "deeplabv3plus" else name
 
 
-def _weights_key(config: Config) -> str:
-    return "model.pretrained" if config.model.pretrained_model is None else "model.pretrained_model"
+@contextmanager
+def _weights_blamed(config: Config) -> Iterator[None]:
+    """What is wrong with pretrained weights is told at the key that asks for them."""
+    try:
+        yield
+    except UserError as error:
+        from_file = config.model.pretrained_model is not None
+        raise config.error(f"model.pretrained{'_model' * from_file}", str(error)) from None
 
 
 def _check_convolutions(config: Config, input_shape: Sequence[int]) -> None:

@@ -63,7 +63,9 @@ def _overlap_loss(
     classes_C_1_1 = torch.arange(logits_M_N_C_H_W.shape[2], device=masks_M_N_H_W.device)[:, None, None]
     valid_M_N_1_H_W = valid_M_N_H_W[:, :, None]
     truth_M_N_C_H_W = (masks_M_N_H_W[:, :, None] == classes_C_1_1) & valid_M_N_1_H_W
-    probs_M_N_C_H_W = logits_M_N_C_H_W.softmax(2)
+    # Autocast would leave bfloat16 on a CPU, and sums over pixels would be rounded to it.
+    dtype = torch.promote_types(logits_M_N_C_H_W.dtype, torch.float32)
+    probs_M_N_C_H_W = logits_M_N_C_H_W.softmax(2, dtype)
     intersection_M_N_C = (probs_M_N_C_H_W * truth_M_N_C_H_W).sum((-2, -1))
     predicted_M_N_C = (probs_M_N_C_H_W * valid_M_N_1_H_W).sum((-2, -1))
     truth_M_N_C = truth_M_N_C_H_W.sum((-2, -1))

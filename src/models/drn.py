@@ -51,9 +51,9 @@ a shortcut where there is none to take."""
 class DRN(DenseNetwork):
     """inputs_M_N_I_H_W → eight levels → hidden_M_N_512_h_w, an eighth as large (rounded up) → class scores → logits.
 
-    Scores are enlarged eightfold by the fixed transposed convolution, or by ``use_torch_up`` in plain bilinear
-    interpolation, and cut off at the input's right and lower border where its size is no multiple of 8. Dropout
-    follows every residual block. Raises UserError where ``weights`` don't fit.
+    Scores are enlarged eightfold by the fixed transposed convolution, or by ``use_torch_up`` in bilinear
+    interpolation (corners not aligned), and cut off at the input's right and lower border where its size is no
+    multiple of 8. Dropout follows every residual block. Raises UserError where ``weights`` don't fit.
     """
 
     def __init__(
@@ -160,10 +160,9 @@ def _with_dropout(level: nn.Module, probability: float) -> nn.Module:
 
 def _plain_names(weights: Weights, children: list[str]) -> Weights:
     """The weights by the names of the plain network, from those or from a segmentation network's, in which all but the
-    head are numbered ("base.0.0.weight"), and from either as a parallel module ("module.…")."""
+    head are numbered ("base.0.0.weight")."""
     plain = {}
     for name, tensor in weights.items():
-        name = name.removeprefix("module.")
         if name.startswith("base."):
             _, number, rest = name.split(".", 2)
             known = number.isdecimal() and int(number) < len(children) - 1

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from src.layers.member_axis import with_member_axis
+from src.models.dense import area, dropout_after, initialized, shrunk
 from src.models.network import Network
 from src.models.pretrained import Weights, load_weights
 
@@ -46,14 +47,16 @@ class ResNet(Network):
             load_weights(net, weights)
         stages = [net.layer1, net.layer2, net.layer3, net.layer4]
         self.map_channels = net.fc.in_features
-        self.map_sizes = _halvings(rows, cols, 3 if small_image_stem else 5)
+        halvings = 3 if small_image_stem else 5
+        self.map_sizes = [shrunk((rows, cols), 2**count) for count in range(halvings + 1)]
         """(rows, columns) of the input and after each halving of it; the last is the features'."""
-        self.feature_dims = self.map_channels * _area(self.map_sizes[-1])
+        self.feature_dims = self.map_channels * area(self.map_sizes[-1])
         first_map, first_stage = self.map_sizes[:1] * 2 if small_image_stem else self.map_sizes[1:3]
         stage_channels = self.map_channels // 8  # doubled three times
-        self.largest_map = max(64 * _area(first_map), stage_channels * _area(first_stage))
-        if dropout_probability > 0:
-            stages = [_with_dropout(stage, dropout_probability) for stage in stages]
+        self.largest_map = max(64 * area(first_map), stage_channels * area(first_stage))
+        stages = [
+            nn.Sequential(*(dropout_after(block, dropout_probability) for block in stage)) for stage in stages
+        ]
         self.encoder = with_member_axis(nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool, *stages))
         self.head = with_member_axis(net.fc)
 
@@ -69,26 +72,8 @@ class ResNet(Network):
 
 
 def _stem(channels: int, small: bool) -> nn.Conv2d:
-    conv = (
+    return initialized(  # as torchvision begins its own
         nn.Conv2d(channels, 64, 3, padding=1, bias=False)
         if small
         else nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
     )
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")  # as torchvision begins its own
-    return conv
-
-
-def _with_dropout(stage: nn.Sequential, probability: float) -> nn.Sequential:
-    return nn.Sequential(*(nn.Sequential(block, nn.Dropout(probability)) for block in stage))
-
-
-def _halvings(rows: int, cols: int, count: int) -> list[tuple[int, int]]:
-    sizes = [(rows, cols)]
-    for _ in range(count):
-        rows, cols = (rows + 1) // 2, (cols + 1) // 2
-        sizes.append((rows, cols))
-    return sizes
-
-
-def _area(size: tuple[int, int]) -> int:
-    return size[0] * size[1]

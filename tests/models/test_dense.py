@@ -137,6 +137,15 @@ def test_half_precision_and_channels_last_change_probabilities_by_rounding_alone
     assert torch.equal(mixed.loss_weight(source.labels(ALL)[None]), torch.tensor([4.0 * 31 * 48]).double())
 
 
+@pytest.mark.parametrize("kind", ["dice", "iou"])
+def test_losses_are_summed_in_single_precision_under_half_precision(kind: str) -> None:
+    source = Scenes(4, SHAPE)
+    given = config("unet", mixed_precision=True)
+    given = given.model_copy(update={"training": given.training.model_copy(update={"loss": kind})})
+    mixed, x, masks = built(given).eval(), source.inputs(ALL)[None], source.labels(ALL)[None]
+    torch.testing.assert_close(mixed.loss(x, masks), DenseLoss(kind)(mixed(x), masks), atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("loss", KINDS)
 def test_the_mean_loss_does_not_depend_on_the_size_of_batches(
     loss: str, monkeypatch: pytest.MonkeyPatch

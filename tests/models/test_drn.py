@@ -1,5 +1,6 @@
 """Against the published sizes and a DRN-D-22 written out layer by layer, whose checkpoints are made here."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from src.config import Config
+from src.layers.convolution import StackedConv2d
 from src.layers.stochastic import start_passes, stochastic_layers
 from src.models.build import build_model, check_model
-from src.models.drn import DESIGNS, DRN
+from src.models.drn import DESIGNS, DRN, _levels, _plain_names
 from src.models.network import Network
 from src.utils.errors import UserError
 from src.utils.seeding import RoundSeeds
@@ -216,6 +218,58 @@ def test_without_a_file_the_error_says_where_to_get_one_or_that_there_is_none(na
     message = str(caught.value)
     assert message.startswith("model.pretrained: ") and "model.pretrained_model" in message
     assert (f"{name}-*.pth" in message and "dl.yf.io/drn" in message) == (name in PUBLISHED)
+
+
+def test_scene_weights_of_a_c_network_are_numbered_by_module_and_not_by_level() -> None:
+    plain = _levels(DESIGNS["drn_c_26"], 3)
+    children, state = list(plain._modules), dict(plain.state_dict())
+    numbered = {}
+    for name, tensor in state.items():
+        child, rest = name.split(".", 1)
+        numbered[f"base.{children.index(child)}.{rest}"] = tensor
+    assert {"base.0.weight", "base.1.weight"} <= set(numbered) and "base.2.weight" not in numbered
+    assert set(_plain_names(numbered, [*children, "head"])) == set(state)
+
+
+def test_the_last_levels_of_a_c_network_have_no_shortcut() -> None:
+    model = DRN("drn_c_26", RGB, CLASSES).eval()
+    for level in list(model.encoder)[-2:]:
+        for layer in level.modules():
+            if isinstance(layer, StackedConv2d):
+                layer.weight_M_O_I_k_k.data.zero_()
+    assert (model.hidden_map(torch.randn(1, 1, *RGB)) == 0).all()
+
+
+@pytest.mark.parametrize("name", list(DESIGNS))
+def test_levels_5_to_8_are_dilated_by_2_4_2_1(name: str) -> None:
+    dilations = [
+        {
+            layer.options["dilation"]
+            for layer in level.modules()
+            if isinstance(layer, StackedConv2d) and layer.weight_M_O_I_k_k.shape[-1] == 3
+        }
+        for level in list(on_meta(name).encoder)[-4:]
+    ]
+    assert dilations == [{(2, 2)}, {(4, 4)}, {(2, 2)}, {(1, 1)}]
+
+
+def test_each_pass_is_the_published_network_with_that_pass_masks_after_its_blocks(
+    net: nn.ModuleDict, tmp_path: Path
+) -> None:
+    torch.save(net.state_dict(), tmp_path / "drn.pth")
+    model, x = build(config(tmp_path / "drn.pth")), torch.randn(2, *RGB)
+    start_passes(model, 2, seed=1)
+    together = model.hidden_map(x[None])
+    masks = [layer._drawn for layer in stochastic_layers(model)]
+    blocks = [block for level in range(3, 7) for block in net[f"layer{level}"].children()]
+    for k in range(2):
+        hooks = [
+            block.register_forward_hook(partial(lambda mask, module, x, y: y * mask, mask[k]))
+            for block, mask in zip(blocks, masks, strict=True)
+        ]
+        torch.testing.assert_close(together[k], hidden(net, x), rtol=1e-3, atol=1e-3)
+        for hook in hooks:
+            hook.remove()
 
 
 def test_torchs_upsampling_is_torchs_interpolation_cut_off_at_the_border() -> None:
