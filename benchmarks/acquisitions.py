@@ -2,8 +2,8 @@
 against batchbald_redux. Each picks the same number of inputs from the same features and log-probabilities.
 
 scikit-activeml (Kottke et al. 2021) is asked through the ``query`` of its strategies, batchbald_redux (Kirsch et al.
-2019) through ``get_batchbald_batch`` with as many sampled outcomes as ours takes. Ours runs first, so that the memory
-that its line tells is its own: the growth of the process's peak while it picked.
+2019) through ``get_batchbald_batch`` with as many sampled outcomes as ours takes. The memory on a line is that of ours:
+how much larger the process was at its peak while picking than just before.
 """
 
 import argparse
@@ -11,8 +11,6 @@ import contextlib
 import io
 import os
 import platform
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks._memory import peak, refuse_without_peaks, start_of_peak
 from src.active.batch import BATCH_HEURISTICS, LastLayer
 from src.active.batch.batchbald import LEAST_OUTCOMES, OUTCOMES_PER_LABEL
 from src.utils.errors import UserError
@@ -134,9 +133,10 @@ METHODS = (
 def main(arguments: Sequence[str]) -> None:
     """Time each method and its peer once, print a line each and, last, the smallest ratio's line.
 
-    Raises UserError where a peer cannot be imported.
+    Raises UserError where a peer cannot be imported, and where the system tells no peaks of memory.
     """
     options = _parse(arguments)
+    refuse_without_peaks()
     methods = [method for method in METHODS if method.name in options.methods]
     for method in methods:
         _refuse_without(method)
@@ -152,9 +152,9 @@ def main(arguments: Sequence[str]) -> None:
     own = []
     for method in methods:
         ours(method.name, warm_up, 10)
-        before = _peak_mib()
+        resident = start_of_peak()
         seconds, picked = _timed(partial(ours, method.name, evidence, options.count))
-        own.append((method, seconds, _peak_mib() - before, picked))
+        own.append((method, seconds, (peak() - resident) / 2**20, picked))
     lines = []
     for method, seconds, mib, picked in own:
         peer_seconds, peer_picked = _timed(partial(method.run_peer, evidence, options.count))
@@ -184,11 +184,6 @@ def _timed(work: Callable[[], list[int]]) -> tuple[float, list[int]]:
     start = time.perf_counter()
     result = work()
     return time.perf_counter() - start, result
-
-
-def _peak_mib() -> float:
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def _refuse_without(method: Method) -> None:

@@ -6,13 +6,11 @@ The peer is scikit-learn without streaming: load the whole file, then hand all r
 """
 
 import argparse
-import ctypes
 import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -23,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks._features import FeatureClouds
+from benchmarks._memory import peak, refuse_without_peaks, start_of_peak
 from src.active.heuristics import HEURISTICS
 from src.active.scoring import PoolView, score_pool
 from src.models.density import GMM, KNN, DensityModel
@@ -37,7 +36,6 @@ NEIGHBOURS = 5
 WARM_UP = 64
 COMPARED = 1_000
 TOLERANCE = 1e-4
-STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -97,8 +95,7 @@ def main(arguments: Sequence[str]) -> None:
     """Score pools of all sizes with both heads, each in a process of its own; print the table, the exponent of the
     time in the size and, last, the ratio at the largest size, summed over heads."""
     options = _parse(arguments)
-    if not STATUS.exists():
-        raise UserError(f"pool_scoring reads peaks of memory from {STATUS}, which Linux has: run it there")
+    refuse_without_peaks()
     largest = max(options.rows)
     print(
         f"{DIMS} float32 features a row, streamed from a file; fitted on "
@@ -241,28 +238,6 @@ def refuse_disagreement(head: str, mine_N: np.ndarray, theirs_N: np.ndarray) -> 
         raise UserError(
             f"{head}: the contestants' scores differ by {worst:.1e}, relatively (at most {TOLERANCE})"
         )
-
-
-def start_of_peak() -> int:
-    """Resident bytes now, from where ``peak`` counts if the kernel lets a process reset its own.
-
-    What was freed but is still kept for reuse goes back to the system first: scoring would grow into it unseen.
-    """
-    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc's
-        trim(0)
-    with suppress(OSError):  # then the peak is that of all the process did, which is no smaller
-        Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS")
-
-
-def peak() -> int:
-    """The largest number of resident bytes so far."""
-    return _status("VmHWM")
-
-
-def _status(field: str) -> int:
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
-    return int(line.split()[1]) * 1024
 
 
 def _print_row(who: str, rows: int, run: Measured) -> None:

@@ -26,7 +26,9 @@ from src.data.cityscapes import IDS, IMAGE
 from src.data.cityscapes_labels import CLASS_NAMES, ID_OF_TRAIN_ID, TRAIN_ID_OF_ID
 from src.data.label_images import VOID, id_table
 from src.data.scene_augment import SceneAugmentation
-from src.data.street_scenes import KINDS, draw_street, photograph
+from src.data.scenes import SceneSplit
+from src.data.street_camera import photograph
+from src.data.street_scenes import KINDS, draw_street
 from src.utils.errors import UserError
 
 FULL = (1024, 2048)
@@ -123,8 +125,7 @@ def write_scenes(root: Path, scenes: dict[str, int]) -> None:
     """Generated streets in the folders of Cityscapes, with its label ids; every frame of a street of its own."""
     from PIL import Image
 
-    ids_256 = np.zeros(256, np.uint8)
-    ids_256[list(ID_OF_TRAIN_ID)] = list(ID_OF_TRAIN_ID.values())
+    ids_256 = id_table(ID_OF_TRAIN_ID)
     rng = np.random.default_rng(0)
     for part, count in scenes.items():
         for number in range(count):
@@ -161,8 +162,9 @@ def cached_batches(
     source: Source, generator: torch.Generator | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """A split's scenes as ``fit`` takes them: shuffled and augmented with a generator, whole and in order without."""
+    assert isinstance(source, SceneSplit)
     order_N = source.indices if generator is None else torch.randperm(len(source), generator=generator)
-    augment = SceneAugmentation(CROP, VOID, MEAN, STD)
+    augment = SceneAugmentation(source, CROP)
     for indices_B in order_N.split(BATCH):
         batch = source.inputs(indices_B), source.labels(indices_B)
         yield batch if generator is None else augment(*batch, [generator])

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from src.config import Config
-from src.data.bundle import DataBundle, Split
+from src.data.bundle import DataBundle, Split, normalised
 from src.data.scene_augment import SceneAugmentation
+from src.data.scenes import SceneSplit
 
 PADDING = 4
 """Pixels of black around the image before it is cropped back to its size."""
@@ -70,12 +71,8 @@ class Augmentation:
     """Augments inputs of one split. Padding is black, as in an image that is padded before it is normalised."""
 
     def __init__(self, split: Split) -> None:
-        black_1_C_1_1 = torch.zeros(1, split.images_N_C_H_W.shape[1], 1, 1, device=split.device)
-        if split.mean_C_1_1 is not None:
-            black_1_C_1_1 = black_1_C_1_1 - split.mean_C_1_1
-        if split.std_C_1_1 is not None:
-            black_1_C_1_1 = black_1_C_1_1 / split.std_C_1_1
-        self.black_1_C_1_1 = black_1_C_1_1
+        zeros_C_1_1 = torch.zeros(split.images_N_C_H_W.shape[1], 1, 1, device=split.device)
+        self.black_C_1_1 = normalised(zeros_C_1_1, split.mean_C_1_1, split.std_C_1_1)
 
     def __call__(
         self, inputs_B_C_H_W: Tensor, labels_B: Tensor, generators: Sequence[torch.Generator]
@@ -86,7 +83,7 @@ class Augmentation:
         drawn = [draw(share, generator) for generator in generators]
         draws = Draws(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
         # Normalisation is affine and interpolation linear, so they change places if black is the origin.
-        return warp(inputs_B_C_H_W - self.black_1_C_1_1, draws).add_(self.black_1_C_1_1), labels_B
+        return warp(inputs_B_C_H_W - self.black_C_1_1, draws).add_(self.black_C_1_1), labels_B
 
 
 def augmentation(config: Config, data: DataBundle) -> Augmentation | SceneAugmentation | None:
@@ -95,7 +92,8 @@ def augmentation(config: Config, data: DataBundle) -> Augmentation | SceneAugmen
         return None
     if isinstance(data.train, Split):
         return Augmentation(data.train)
-    return SceneAugmentation.of(config)
+    assert isinstance(data.train, SceneSplit)
+    return SceneAugmentation(data.train, config.training.crop_size)
 
 
 def _from_centre(size: int, like: Tensor) -> Tensor:

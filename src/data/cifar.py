@@ -2,6 +2,7 @@
 The two hold the same images in the same order."""
 
 import hashlib
+import os
 import pickle
 from pathlib import Path
 from typing import ClassVar
@@ -41,9 +42,8 @@ class CifarDataset(PublishedDataset):
 
     def layouts(self) -> tuple[Layout, ...]:
         names = (*self.train_names, *self.test_names)
-        root = Path(self.config.data.path).expanduser()
         # Folders of images are called train and test too.
-        itself = () if any((root / name).is_dir() for name in names) else (".",)
+        itself = () if any(os.path.isdir(self.root / name) for name in names) else (".",)
         return (
             Layout((self.binary_folder, "."), tuple(f"{name}.bin" for name in names)),
             Layout((self.pickled_folder, *itself), names),
@@ -56,7 +56,7 @@ class CifarDataset(PublishedDataset):
         return folder / self.pickled_folder
 
     def remedy(self) -> str:
-        binary, pickled = (self.places(layout)[0] for layout in self.layouts())
+        binary, pickled = (layout.places(self.root)[0] for layout in self.layouts())
         return (
             f"unpack {self.archive}binary.tar.gz to {binary} or {self.archive}python.tar.gz to {pickled}, or set "
             "data.path to the folder above them"

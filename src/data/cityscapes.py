@@ -1,11 +1,12 @@
 """Cityscapes, in the folders it is published in and by lists of files. Its classes are in ``cityscapes_labels``.
 Whatever else lies in the same folders under the same names (CamVid, say) is read just so."""
 
+import os
 from pathlib import Path
 
 from src.data.bundle import DatasetInfo
 from src.data.cityscapes_labels import CLASS_NAMES, COLOURS, TRAIN_ID_OF_ID
-from src.data.files import unreadable
+from src.data.files import read_lines
 from src.data.label_images import identity
 from src.data.registry import DATASETS
 from src.data.scene_cache import Scene
@@ -43,6 +44,8 @@ class Cityscapes(SceneDataset):
     layout = f"leftImg8bit/{{train,val}}/<city>/*{IMAGE} with gtFine/{{train,val}}/<city>/*{IDS}"
 
     def list_scenes(self) -> Listing | None:
+        if not os.path.isdir(self.root / "leftImg8bit"):
+            return None
         images = {
             part: sorted((self.root / "leftImg8bit" / part).glob(f"*/*{IMAGE}")) for part in ("train", "val")
         }
@@ -53,7 +56,7 @@ class Cityscapes(SceneDataset):
 
     def _scene(self, image: Path, part: str) -> Scene:
         label = self.root / "gtFine" / part / image.parent.name / (image.name.removesuffix(IMAGE) + IDS)
-        if not label.exists():
+        if not os.path.exists(label):
             raise UserError(f"{label} is missing, the labels of {image}; put it there, or remove the image")
         return Scene(image, label)
 
@@ -75,7 +78,7 @@ class CityscapesYu(SceneDataset):
         lists = [
             self.root / f"{part}_{kind}.txt" for part in ("train", "val") for kind in ("images", "labels")
         ]
-        missing = [path for path in lists if not path.exists()]
+        missing = [path for path in lists if not os.path.exists(path)]
         if len(missing) == len(lists):
             return None
         if missing:
@@ -99,15 +102,9 @@ class CityscapesYu(SceneDataset):
         return [Scene(*paths) for paths in zip(images, labels, strict=True)]
 
     def _paths(self, list_: Path) -> list[Path]:
-        try:
-            lines = list_.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError:
-            raise UserError(f"{list_} is no text in UTF-8; write one path a line") from None
-        except OSError as error:
-            raise unreadable(list_, error) from None
-        named = [(number, self.root / line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+        named = [(number, self.root / line) for number, line in read_lines(list_)]
         for number, path in named:
-            if not path.exists():
+            if not os.path.exists(path):  # which takes a name that is too long for one that is not there
                 raise UserError(
                     f"{list_}:{number} names {path}, which is not there; put it there, or make the list anew with "
                     "src/data/create_lists.sh"

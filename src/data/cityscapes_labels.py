@@ -3,8 +3,6 @@ How label images are read is in ``label_images``, which scenes there are in ``ci
 
 from typing import NamedTuple
 
-import numpy as np
-
 from src.data.label_images import VOID
 
 
@@ -62,7 +60,6 @@ CLASSES = tuple(label for label in LABELS if 0 <= label.train_id < VOID)
 
 CLASS_NAMES = tuple(label.name for label in CLASSES)
 COLOURS = tuple(label.colour for label in CLASSES)
-PALETTE_19 = np.array(COLOURS, np.uint8)
 
 TRAIN_ID_OF_ID = {label.id: label.train_id for label in LABELS}
 ID_OF_TRAIN_ID = {VOID: 0} | {label.train_id: label.id for label in CLASSES}

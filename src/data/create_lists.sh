@@ -18,7 +18,7 @@ trap 'rm -rf "$beside"' EXIT
 
 for part in train val; do
     [ -d "leftImg8bit/$part" ] || die "$1/leftImg8bit/$part is missing"
-    find "leftImg8bit/$part" -name '*_leftImg8bit.png' | LC_ALL=C sort >"$beside/${part}_images.txt"
+    find -L "leftImg8bit/$part" -name '*_leftImg8bit.png' | LC_ALL=C sort >"$beside/${part}_images.txt"
     [ -s "$beside/${part}_images.txt" ] || die "$1/leftImg8bit/$part holds no *_leftImg8bit.png"
     # The labels are named after the images and not searched for: so both lists have one order.
     sed 's|^leftImg8bit/|gtFine/|; s|_leftImg8bit\.png$|_gtFine_trainIds.png|' \

@@ -1,8 +1,6 @@
 """From image files to one uint8 tensor, in parallel, kept on disk for the next time.
 Which files there are and what they show is ``image_folder``'s affair; scenes have a cache of their own."""
 
-import hashlib
-import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.data.files import unreadable
+from src.data.byte_file import ByteFile, fingerprint
 from src.utils.errors import UserError, in_a_line
-from src.utils.files import write_atomically
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -94,36 +91,35 @@ def decode_all(
 
 
 class PixelCache:
-    """The pixels of some images, in order, in one file of nothing else below ``root``.
+    """The pixels of some images, in order, kept in one file below ``root``.
 
-    The file's name says of which content it is: the images' relative paths, sizes in bytes and times of change, and
-    the size they are brought to. Another content is another file, which replaces those of the same size.
+    It is another file where an image's relative path, size in bytes or time of change is another, and where the size
+    that images are brought to is.
     """
 
     def __init__(self, root: Path, paths: Sequence[Path], shape: tuple[int, int, int], resize: bool) -> None:
-        self.paths, self.shape, self.resize = paths, shape, resize
-        self._prefix = "x".join(map(str, shape)) + ("-resized-" if resize else "-unscaled-")
-        self._folder = root / CACHE_FOLDER
-        self._path = self._folder / f"{self._prefix}{fingerprint(root, paths)}.u8"
+        self.root, self.paths, self.shape, self.resize = root, paths, shape, resize
+        prefix = "x".join(map(str, shape)) + ("-resized-" if resize else "-unscaled-")
+        size = len(paths) * int(np.prod(shape))
+        self._file = ByteFile(root / CACHE_FOLDER, prefix, fingerprint(root, paths), size)
 
     def exists(self) -> bool:
         """Whether the pixels are there, whole."""
-        return self._path.is_file() and self._path.stat().st_size == self._size
+        return self._file.exists()
 
     def pixels(self) -> Tensor:
         """images_N_C_H_W as uint8, from the file or else decoded; UserError where images are bad or of another size
         than the first."""
         if self.exists():
-            values = np.fromfile(self._path, np.uint8)
-        else:
-            print(f"image_folder: decoding {len(self.paths)} images", file=sys.stderr, flush=True)
-            values = self._decode_all()
-            self._keep(values)
-        return torch.from_numpy(values.reshape(len(self.paths), *self.shape))
-
-    @property
-    def _size(self) -> int:
-        return len(self.paths) * int(np.prod(self.shape))
+            values = np.fromfile(self._file.path, np.uint8)
+            return torch.from_numpy(values.reshape(len(self.paths), *self.shape))
+        print(f"decoding {len(self.paths)} images of {self.root}", file=sys.stderr, flush=True)
+        images_N_C_H_W = self._decode_all()
+        try:
+            self._file.fill(lambda file: file.write(images_N_C_H_W.data))
+        except OSError as error:  # a folder that is only to be read is a good folder of images
+            self._file.tell_not_kept(error)
+        return torch.from_numpy(images_N_C_H_W)
 
     def _decode_all(self) -> np.ndarray:
         channels, rows, cols = self.shape
@@ -140,29 +136,3 @@ class PixelCache:
 
         decode_all(self.paths, channels, (rows, cols) if self.resize else None, fill)
         return images_N_C_H_W
-
-    def _keep(self, values: np.ndarray) -> None:
-        try:
-            write_atomically(self._path, values.data)
-            for path in self._folder.glob(f"{self._prefix}*.u8"):
-                if path != self._path:
-                    path.unlink(missing_ok=True)
-        except (UserError, OSError):
-            # A folder that is only to be read is a good folder of images.
-            print(f"image_folder: cannot write to {self._folder}; nothing is kept", file=sys.stderr)
-
-
-def fingerprint(root: Path, paths: Sequence[Path]) -> str:
-    """A name for the content of these files, in order: their paths from ``root``, sizes in bytes and times of change.
-
-    The files may move with ``root`` and nothing else may change. Raises UserError where one is not there.
-    """
-    content = hashlib.sha256()
-    for path in paths:
-        try:
-            status = path.stat()
-        except OSError as error:
-            raise unreadable(path, error) from None
-        content.update(os.fsencode(os.path.relpath(path, root)))
-        content.update(f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
-    return content.hexdigest()[:32]

@@ -9,9 +9,9 @@ from torch import Tensor
 from src.data.bundle import DatasetInfo
 from src.data.files import Layout, check_labels, unreadable
 from src.data.mnist import Mnist
+from src.data.noise import noisy
 from src.data.registry import DATASETS, ArrayDataset, Arrays
 from src.utils.errors import UserError, in_a_line
-from src.utils.seeding import seed
 
 SAMPLES, LABELS = "amnist_samples.pt", "amnist_labels.pt"
 LAYOUT = Layout(("AmbiguousMNIST", "."), (SAMPLES, LABELS))
@@ -46,34 +46,24 @@ class DirtyMnist(ArrayDataset):
     )
 
     def read(self) -> tuple[Arrays, Arrays]:
-        place = self._find()
+        place = LAYOUT.find(self.root)
         if place is None:
             raise self.config.error(
                 "data.path",
-                f"{self._missing()}; download {SAMPLES} and {LABELS} from the release data-v1.0.0 of "
-                f"https://github.com/BlackHC/ddu_dirty_mnist and put them into {self._places()[0]}",
+                f"{LAYOUT.missing(self.root)}; download {SAMPLES} and {LABELS} from the release data-v1.0.0 of "
+                f"https://github.com/BlackHC/ddu_dirty_mnist and put them into {LAYOUT.places(self.root)[0]}",
             )
         images_A_1_28_28, labels_A = read_ambiguous(place)
         train, test = Mnist(self.config).read()
         return (torch.cat([train[0], images_A_1_28_28]), torch.cat([train[1], labels_A])), test
 
     def availability(self) -> str:
-        place = self._find()
+        place = LAYOUT.find(self.root)
         if place is None:
-            return f"dirty_mnist is absent: {self._missing()}, and they have to be put there by hand"
+            return (
+                f"dirty_mnist is absent: {LAYOUT.missing(self.root)}, and they have to be put there by hand"
+            )
         return f"dirty_mnist's ambiguous images found at {place}; {Mnist(self.config).availability()}"
-
-    def _places(self) -> tuple[Path, ...]:
-        root = Path(self.config.data.path).expanduser()
-        return tuple(root / folder for folder in LAYOUT.folders)
-
-    def _find(self) -> Path | None:
-        complete = (place for place in self._places() if len(LAYOUT.files_in(place)) == len(LAYOUT.names))
-        return next(complete, None)
-
-    def _missing(self) -> str:
-        best = max(self._places(), key=lambda place: len(LAYOUT.files_in(place)))
-        return f"no {LAYOUT.lacking(best)} in {', '.join(map(str, self._places()))}"
 
 
 def read_ambiguous(place: Path) -> Arrays:
@@ -96,19 +86,8 @@ def read_ambiguous(place: Path) -> Arrays:
         raise _bad(place / LABELS, f"holds {labels_N_L.numel()} labels and at least {AMBIGUOUS} are needed")
     labels_A = labels_N_L.flatten()[:AMBIGUOUS].long()
     check_labels(labels_A, DirtyMnist.info.nb_classes, place / LABELS, "dirty_mnist")
-    return _noisy_copies(samples_N_1_28_28, labels_N_L.shape[1]), labels_A
-
-
-def _noisy_copies(samples_N_1_28_28: Tensor, copies: int) -> Tensor:
-    """The first AMBIGUOUS of ``copies`` of each image, one after the other, each with noise of its own, as uint8."""
-    images_A_1_28_28 = torch.empty(AMBIGUOUS, 1, 28, 28, dtype=torch.uint8)
-    generator = torch.Generator().manual_seed(seed(0, 0, "noise of dirty MNIST"))
-    # Float noise for all of them at once would take gigabytes.
-    for rows_B in torch.arange(AMBIGUOUS).split(10_000):
-        noise_B = torch.empty(len(rows_B), 1, 28, 28).normal_(0, NOISE, generator=generator)
-        grey_B = samples_N_1_28_28[rows_B // copies] * 255 + noise_B
-        images_A_1_28_28[rows_B] = grey_B.round_().clamp_(0, 255).to(torch.uint8)
-    return images_A_1_28_28
+    rows_A = torch.arange(AMBIGUOUS) // labels_N_L.shape[1]
+    return noisy(samples_N_1_28_28 * 255, rows_A, NOISE, "noise of dirty MNIST"), labels_A
 
 
 def _load(path: Path) -> Tensor:

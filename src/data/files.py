@@ -28,10 +28,39 @@ class Layout:
         )
         return {name: path for name, path in candidates if os.path.lexists(path)}
 
-    def lacking(self, place: Path) -> str:
-        """The names that are not there."""
-        here, optional = self.files_in(place), "".join(f"[{suffix}]" for suffix in self.suffixes if suffix)
-        return ", ".join(name + optional for name in self.names if name not in here)
+    def places(self, root: Path) -> tuple[Path, ...]:
+        """The folders that are looked in, of a dataset at ``root``."""
+        return tuple(root / folder for folder in self.folders)
+
+    def fullest(self, root: Path) -> Path:
+        """The first of the places that have most of the files."""
+        return max(self.places(root), key=lambda place: len(self.files_in(place)))
+
+    def find(self, root: Path) -> Path | None:
+        """The first place that has all files."""
+        best = self.fullest(root)
+        return best if len(self.files_in(best)) == len(self.names) else None
+
+    def missing(self, root: Path) -> str:
+        """What the fullest place lacks, and every place where it was looked for."""
+        here = self.files_in(self.fullest(root))
+        optional = "".join(f"[{suffix}]" for suffix in self.suffixes if suffix)
+        lacking = ", ".join(name + optional for name in self.names if name not in here)
+        return f"no {lacking} in {', '.join(map(str, self.places(root)))}"
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """The lines that are not blank, each with its number, from 1, and without the space around it.
+
+    Raises UserError where the file cannot be read or is no text in UTF-8.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is no text in UTF-8; write it anew as text, an entry a line") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
+    return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def read_at_most(path: Path, size: int) -> bytes:

@@ -65,36 +65,36 @@ class ImageFolder(ArrayDataset):
         return (train_images, train_labels), (test_images, test_labels)
 
     def names(self) -> list[str]:
-        return [path.relative_to(self._root).as_posix() for path, _ in self.listing.train + self.listing.test]
+        return [path.relative_to(self.root).as_posix() for path, _ in self.listing.train + self.listing.test]
 
     def availability(self) -> str:
         count = len(self.listing.train) + len(self.listing.test)
         state = "decoded already" if self.cache.exists() else "to be decoded on first use"
-        return f"image_folder found at {self._root}: {count} images, {state}"
+        return f"image_folder found at {self.root}: {count} images, {state}"
 
     @cached_property
     def cache(self) -> PixelCache:
         """The decoded images, training before test."""
         paths = [path for path, _ in self.listing.train + self.listing.test]
         return PixelCache(
-            self._root, paths, (self.info.channels, self.info.rows, self.info.cols), self._resize
+            self.root, paths, (self.info.channels, self.info.rows, self.info.cols), self._resize
         )
 
     @cached_property
     def listing(self) -> Listing:
         """What the folder holds; UserError where it is no set of classes with images in each."""
         try:
-            if (self._root / "train").is_dir() and (self._root / "test").is_dir():
-                train, test = self._by_class(self._root / "train"), self._by_class(self._root / "test")
+            if (self.root / "train").is_dir() and (self.root / "test").is_dir():
+                train, test = self._by_class(self.root / "train"), self._by_class(self.root / "test")
                 if differing := train.keys() ^ test.keys():
                     raise self.config.error(
                         "data.path",
-                        f"{self._root}: train and test differ in the class folders {', '.join(sorted(differing))}; "
+                        f"{self.root}: train and test differ in the class folders {', '.join(sorted(differing))}; "
                         "give both the same",
                     )
             else:
                 self._refuse_half_a_split()
-                train, test = self._split(self._by_class(self._root))
+                train, test = self._split(self._by_class(self.root))
         except OSError as error:
             raise self.config.error(
                 "data.path",
@@ -102,10 +102,6 @@ class ImageFolder(ArrayDataset):
                 "train/<class>/ and test/<class>/, or <class>/, with images in each",
             ) from None
         return Listing(tuple(train), _labelled(train), _labelled(test))
-
-    @property
-    def _root(self) -> Path:
-        return Path(self.config.data.path).expanduser()
 
     @property
     def _channels(self) -> int:
@@ -141,11 +137,11 @@ class ImageFolder(ArrayDataset):
     def _refuse_half_a_split(self) -> None:
         """UserError where train or test is there without the other and holds folders of images, so is no class."""
         for name, other in (("train", "test"), ("test", "train")):
-            images = _images_below(self._root / name) if (self._root / name).is_dir() else []
-            if images and all(path.parent != self._root / name for path in images):
+            images = _images_below(self.root / name) if (self.root / name).is_dir() else []
+            if images and all(path.parent != self.root / name for path in images):
                 raise self.config.error(
                     "data.path",
-                    f"{self._root} has {name}/ without {other}/, and all images of {name}/ are in folders of it; "
+                    f"{self.root} has {name}/ without {other}/, and all images of {name}/ are in folders of it; "
                     f"rename the other part, such as val/, to {other}/, or move {name}/* up to be split",
                 )
 
@@ -180,7 +176,7 @@ class ImageFolder(ArrayDataset):
             if len(images) < 2:
                 raise self.config.error(
                     "data.path",
-                    f"class folder {self._root / name} has one image, and one is needed for training and one for "
+                    f"class folder {self.root / name} has one image, and one is needed for training and one for "
                     "the test; add images, or make train/ and test/ folders",
                 )
             generator = torch.Generator().manual_seed(seed(0, 0, f"test images of {name}"))

@@ -40,7 +40,7 @@ class IdxDataset(PublishedDataset):
         return folder / self.folder / "raw"
 
     def remedy(self) -> str:
-        raw = self.places(self.layouts()[0])[0]
+        raw = self.layouts()[0].places(self.root)[0]
         return (
             f"put the four {self.info.name} files, raw or .gz, into {raw}, or set data.path to where they are"
         )

@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from glob import glob
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -56,7 +57,8 @@ def convert(folder: Path, reverse: bool = False) -> tuple[int, int]:
     none; and where label ids that are ground truth would be written over.
     """
     source, target = (TRAIN_IDS, IDS) if reverse else ("_gtFine" + IDS, "_gtFine" + TRAIN_IDS)
-    sources = sorted(folder.rglob(f"*{source}"))
+    # Unlike rglob it follows links to the folders of cities.
+    sources = sorted(folder / path for path in glob(f"**/*{source}", root_dir=folder, recursive=True))
     if not sources:
         raise UserError(f"{folder} holds no *{source}, in it or below; point to the folder that does")
     if reverse:

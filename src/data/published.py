@@ -61,23 +61,17 @@ class PublishedDataset(ArrayDataset):
     def find(self) -> Found | None:
         """The first complete place."""
         for layout in self.layouts():
-            for place in self.places(layout):
-                files = layout.files_in(place)
-                if len(files) == len(layout.names):
-                    return Found(layout, place, files)
+            place = layout.find(self.root)
+            if place is not None:
+                return Found(layout, place, layout.files_in(place))
         return None
-
-    def places(self, layout: Layout) -> tuple[Path, ...]:
-        """The folders that the layout is looked for in."""
-        root = Path(self.config.data.path).expanduser()
-        return tuple(root / folder for folder in layout.folders)
 
     def _download(self) -> None:
         """Download into a folder beside and move what is missing into place, so that half a download is never seen."""
         print(f"{self.info.name} is absent: {self._missing()}; downloading it", file=sys.stderr, flush=True)
         layout = self.layouts()[-1]
-        destination = self.places(layout)[0]
-        made = [folder for folder in (destination, *destination.parents) if not folder.exists()]
+        destination = layout.places(self.root)[0]
+        made = [folder for folder in (destination, *destination.parents) if not os.path.exists(folder)]
         try:
             destination.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".download-", dir=destination) as beside:
@@ -93,10 +87,9 @@ class PublishedDataset(ArrayDataset):
             raise self._absent(f"downloading failed ({' '.join(str(error).split())})") from None
 
     def _missing(self) -> str:
-        """What is missing from the place that has the most, and every place where the like was looked for."""
-        everywhere = [(layout, place) for layout in self.layouts() for place in self.places(layout)]
-        layout, best = max(everywhere, key=lambda there: len(there[0].files_in(there[1])))
-        return f"no {layout.lacking(best)} in {', '.join(map(str, self.places(layout)))}"
+        """What is missing of the layout of which there is most."""
+        layout = max(self.layouts(), key=lambda layout: len(layout.files_in(layout.fullest(self.root))))
+        return layout.missing(self.root)
 
     def _absent(self, why: str) -> UserError:
         return self.config.error("data.path", f"{self._missing()}, and {why}; {self.remedy()}")

@@ -3,6 +3,7 @@ How one dataset is read is in its own file; here the config is held against the 
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -27,6 +28,11 @@ class Dataset(ABC):
 
     def __init__(self, config: Config) -> None:
         self.config = config
+
+    @property
+    def root(self) -> Path:
+        """Where a dataset of files is looked for."""
+        return Path(self.config.data.path).expanduser()
 
     @property
     @abstractmethod
@@ -74,7 +80,8 @@ def task_of(name: str) -> Task:
 
 
 def dataset_info(config: Config) -> DatasetInfo:
-    """The facts of the dataset that the config names, without touching a file; image_folder lists its folder.
+    """The facts of the dataset that the config names, reading no pixels: datasets of people's own files list them and
+    look at the first one's size.
 
     Raises UserError, at the line of the key, where the name is unknown or a size or the normalisation in the config
     does not fit the dataset.

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from src.data.bundle import DatasetInfo
 from src.data.mnist import Mnist
+from src.data.noise import noisy
 from src.data.registry import DATASETS, ArrayDataset, Arrays
-from src.utils.seeding import seed
 
 COPIES = 3
 NOISE = 0.1 * 0.3081 * 255
@@ -54,9 +54,5 @@ class RepeatedMnist(ArrayDataset):
 
 def repeat(images_N_C_H_W: Tensor) -> Tensor:
     """COPIES of each uint8 image, one after the other, each with noise of its own."""
-    copies = images_N_C_H_W.repeat_interleave(COPIES, 0)
-    generator = torch.Generator().manual_seed(seed(0, 0, "noise of repeated MNIST"))
-    for copies_B in copies.split(10_000):  # float noise for all of them at once would take gigabytes
-        noise_B = torch.empty(copies_B.shape).normal_(0, NOISE, generator=generator)
-        copies_B.copy_((copies_B + noise_B).round_().clamp_(0, 255))
-    return copies
+    rows_A = torch.arange(len(images_N_C_H_W)).repeat_interleave(COPIES)
+    return noisy(images_N_C_H_W, rows_A, NOISE, "noise of repeated MNIST")

@@ -2,12 +2,13 @@
 What is done to images of one label each is in ``augment``; validation, densities and the pool never come here."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from src.config import Config
+from src.data.bundle import normalised
+from src.data.scenes import SceneSplit
 
 
 class Crops(NamedTuple):
@@ -54,27 +55,14 @@ def crop(maps_B_C_H_W: Tensor, crops: Crops, crop_size: int, outside_C_1_1: Tens
 
 
 class SceneAugmentation:
-    """Crops squares of ``crop_size`` pixels. Where a crop is larger than the scene, what is outside is void
-    (``ignore_label``) in the mask, and black in the image as it was before ``mean`` and ``std`` normalised it."""
+    """Crops squares of ``crop_size`` pixels from inputs of one split. Where a crop is larger than the scene, what is
+    outside is void in the mask, and black in the image as it was before it was normalised."""
 
-    def __init__(
-        self,
-        crop_size: int,
-        ignore_label: int,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
-    ) -> None:
+    def __init__(self, split: SceneSplit, crop_size: int) -> None:
         self.crop_size = crop_size
-        self.void_1_1_1 = torch.full((1, 1, 1), ignore_label)
-        black_C = (0 - torch.tensor(mean or [0.0])) / torch.tensor(std or [1.0])
-        self.black_C_1_1 = black_C[:, None, None]
-
-    @classmethod
-    def of(cls, config: Config) -> Self:
-        """The one that the config describes."""
-        data = config.data
-        mean, std = (data.mean, data.std) if data.rgb_normalization else (None, None)
-        return cls(config.training.crop_size, data.ignore_label, mean, std)
+        self.void_1_1_1 = torch.full((1, 1, 1), split.ignore_label, device=split.device)
+        zeros_C_1_1 = torch.zeros(split.images_N_C_H_W.shape[1], 1, 1, device=split.device)
+        self.black_C_1_1 = normalised(zeros_C_1_1, split.mean_C_1_1, split.std_C_1_1)
 
     def __call__(
         self, inputs_MB_C_H_W: Tensor, masks_MB_H_W: Tensor, generators: Sequence[torch.Generator]
@@ -83,9 +71,8 @@ class SceneAugmentation:
         share, (rows, cols) = len(inputs_MB_C_H_W) // len(generators), masks_MB_H_W.shape[1:]
         drawn = [draw_crops(share, rows, cols, self.crop_size, generator) for generator in generators]
         crops = Crops(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
-        black_C_1_1, void_1_1_1 = self.black_C_1_1.to(inputs_MB_C_H_W), self.void_1_1_1.to(masks_MB_H_W)
-        inputs_MB_C_S_S = crop(inputs_MB_C_H_W, crops, self.crop_size, black_C_1_1)
-        return inputs_MB_C_S_S, crop(masks_MB_H_W[:, None], crops, self.crop_size, void_1_1_1)[:, 0]
+        inputs_MB_C_S_S = crop(inputs_MB_C_H_W, crops, self.crop_size, self.black_C_1_1)
+        return inputs_MB_C_S_S, crop(masks_MB_H_W[:, None], crops, self.crop_size, self.void_1_1_1)[:, 0]
 
 
 def _within(positions: Tensor, size: int) -> Tensor:

@@ -1,24 +1,22 @@
 """Scenes as bytes: images and their masks decoded and resized once, into a file that is then mapped into memory.
 Which scenes there are is each dataset's affair; how a batch is taken from the bytes is in ``scenes``."""
 
-import fcntl
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from src.data.decoding import fingerprint, load_image
+from src.data.byte_file import ByteFile, fingerprint
+from src.data.decoding import load_image
 from src.data.label_images import read_mask
 from src.utils.errors import UserError
-from src.utils.files import replacing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,10 +36,8 @@ class Scene(NamedTuple):
 class SceneCache:
     """Some scenes, in order, in one file below ``root``: 4 bytes a pixel, RGB and the train id, plane by plane.
 
-    The file's name says of which content it is: the relative paths, sizes in bytes and times of change of images and
-    labels, the size they are brought to, and what ids stand for. Another content is another file, which replaces those
-    of the same ``title`` and size. It is written beside and moved into place, by one process at a time; the others
-    wait and then use it. The folder may be removed whenever nothing runs.
+    It is another file where the relative path, size in bytes or time of change of an image or a label is another, and
+    where ``title``, the size they are brought to, or what ids stand for is.
     """
 
     def __init__(
@@ -57,15 +53,14 @@ class SceneCache:
         self.title, self.scenes, self.table_256 = title, scenes, table_256
         self.size, self.resize, self.verbose = size, resize, verbose
         self.shape = (len(scenes), 4, *size)
-        self._folder = root / CACHE_FOLDER
-        self._prefix = f"{title}-{size[0]}x{size[1]}-" + ("resized-" if resize else "unscaled-")
+        prefix = f"{title}-{size[0]}x{size[1]}-" + ("resized-" if resize else "unscaled-")
         content = fingerprint(root, [path for scene in scenes for path in scene])
         content = hashlib.sha256(content.encode() + table_256.tobytes()).hexdigest()[:32]
-        self._path = self._folder / f"{self._prefix}{content}.u8"
+        self._file = ByteFile(root / CACHE_FOLDER, prefix, content, int(np.prod(self.shape)))
 
     def exists(self) -> bool:
         """Whether the bytes are there, whole."""
-        return self._path.is_file() and self._path.stat().st_size == int(np.prod(self.shape))
+        return self._file.exists()
 
     def bytes(self) -> Tensor:
         """scenes_N_4_H_W as uint8, mapped from the file, which is written first where it is not there.
@@ -75,48 +70,17 @@ class SceneCache:
         decoded into memory each time.
         """
         try:
-            if not self.exists():
-                with self._alone():
-                    if not self.exists():
-                        self._write()
+            self._file.fill(self._write)
         except OSError as error:
-            print(
-                f"{self.title}: cannot keep decoded scenes in {self._folder} ({error.strerror}); they are decoded into "
-                "memory, in every run anew",
-                file=sys.stderr,
-                flush=True,
-            )
+            self._file.tell_not_kept(error)
             return self._decode_into_memory()
         # Private: what is written to the tensor, by mistake, never reaches the file.
-        mapped = torch.from_file(
-            str(self._path), shared=False, size=int(np.prod(self.shape)), dtype=torch.uint8
-        )
+        mapped = torch.from_file(str(self._file.path), shared=False, size=self._file.size, dtype=torch.uint8)
         return mapped.view(self.shape)
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Wait for other processes that write scenes of this title and size; the lock dies with its process."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with open(self._folder / f"{self._prefix}lock", "wb") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print(
-                    f"{self.title}: another process is decoding; waiting for it", file=sys.stderr, flush=True
-                )
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-    def _write(self) -> None:
-        # Written by nobody: the one who did was killed, as the lock is ours.
-        for path in self._folder.glob(f".{self._prefix}*.part"):
-            path.unlink(missing_ok=True)
-        with replacing(self._path) as file:
-            for scene_4_H_W in self._decoded():
-                file.write(scene_4_H_W.data)
-        for path in self._folder.glob(f"{self._prefix}*.u8"):
-            if path != self._path:
-                path.unlink(missing_ok=True)
+    def _write(self, file: BinaryIO) -> None:
+        for scene_4_H_W in self._decoded():
+            file.write(scene_4_H_W.data)
 
     def _decode_into_memory(self) -> Tensor:
         scenes_N_4_H_W = np.empty(self.shape, np.uint8)

@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -141,11 +140,6 @@ class SceneDataset(Dataset):
             )
             for part, scenes in self.listing._asdict().items()
         ]
-
-    @property
-    def root(self) -> Path:
-        """Where ``layout`` lies."""
-        return Path(self.config.data.path).expanduser()
 
     def names(self) -> Sequence[str]:
         """Where each image lies below ``data.path``; an index belongs to its place in this list."""

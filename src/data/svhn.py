@@ -41,7 +41,7 @@ class Svhn(PublishedDataset):
         return folder
 
     def remedy(self) -> str:
-        place = self.places(self.layouts()[0])[0]
+        place = self.layouts()[0].places(self.root)[0]
         return f"put {' and '.join(FILES.values())} into {place}, or set data.path to where they are"
 
     def read_found(self, found: Found) -> tuple[Arrays, Arrays]:

@@ -1,5 +1,5 @@
 """Generated street scenes in the 19 classes of Cityscapes: no files and no download, the same in every run.
-How one street is drawn is in ``street_scenes``."""
+What stands in a street is in ``street_scenes``, how it is seen in ``street_camera``."""
 
 from functools import cached_property
 
@@ -11,7 +11,8 @@ from src.data.bundle import DatasetInfo
 from src.data.cityscapes_labels import CLASS_NAMES, COLOURS
 from src.data.registry import DATASETS, Dataset, Normalisation
 from src.data.scenes import SceneSplit
-from src.data.street_scenes import KINDS, draw_street, photograph
+from src.data.street_camera import photograph
+from src.data.street_scenes import KINDS, draw_street
 from src.utils.seeding import seed
 
 TRAIN_STREETS, TEST_STREETS = 40, 10
@@ -51,10 +52,10 @@ class SyntheticStreets(Dataset):
     def splits(
         self, device: torch.device | str, mean: Normalisation, std: Normalisation
     ) -> tuple[SceneSplit, SceneSplit]:
+        size = self.info.rows, self.info.cols
         train, test = (
             SceneSplit(*drive(streets, size, part), device, mean, std, self.config.data.ignore_label)
             for part, streets in (("train", TRAIN_STREETS), ("test", TEST_STREETS))
-            for size in ((self.info.rows, self.info.cols),)
         )
         return train, test
 

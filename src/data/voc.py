@@ -1,11 +1,12 @@
 """PASCAL VOC 2012's segmentation, in the folders that its archive unpacks into.
 Its photographs differ in size, so that a config says to which one they are resized."""
 
+import os
 from pathlib import Path
 from typing import NoReturn
 
 from src.data.bundle import DatasetInfo
-from src.data.files import unreadable
+from src.data.files import read_lines
 from src.data.label_images import identity
 from src.data.registry import DATASETS
 from src.data.scene_cache import Scene
@@ -60,7 +61,7 @@ class Voc(SceneDataset):
     layout = "VOCdevkit/VOC2012 (torchvision.datasets.VOCSegmentation downloads it)"
 
     def list_scenes(self) -> Listing | None:
-        if not self._folder.is_dir():
+        if not os.path.isdir(self._folder):
             return None
         return Listing(self._named("train"), self._named("val"))
 
@@ -77,18 +78,14 @@ class Voc(SceneDataset):
 
     def _named(self, part: str) -> list[Scene]:
         list_ = self._folder / "ImageSets" / "Segmentation" / f"{part}.txt"
-        try:
-            names = list_.read_text(encoding="utf-8").split()
-        except OSError as error:
-            raise unreadable(list_, error) from None
         scenes = [
             Scene(
                 self._folder / "JPEGImages" / f"{name}.jpg",
                 self._folder / "SegmentationClass" / f"{name}.png",
             )
-            for name in names
+            for _, name in read_lines(list_)
         ]
         for path in (path for scene in scenes for path in scene):
-            if not path.exists():
+            if not os.path.exists(path):
                 raise UserError(f"{path} is missing, which {list_} names; unpack the published archive anew")
         return scenes

@@ -9,7 +9,10 @@ from scipy.spatial.distance import cdist
 
 from benchmarks import acquisitions
 from benchmarks.__main__ import main
-from benchmarks.acquisitions import CLASSES, LABELLED, MEMBERS, Evidence
+from benchmarks._memory import STATUS
+from benchmarks.acquisitions import CLASSES, LABELLED, MEMBERS, Evidence, Method
+
+linux = pytest.mark.skipif(not STATUS.exists(), reason="peaks are read from Linux's /proc")
 
 
 def test_the_made_up_pool_has_members_that_disagree_somewhere() -> None:
@@ -34,6 +37,26 @@ def test_what_scikit_is_given_is_the_pool_and_the_labelled_inputs() -> None:
     assert acquisitions.ours("coreset", evidence, 1) == [farthest]
 
 
+@linux
+def test_the_memory_of_a_method_is_its_own_whatever_ran_before(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mib = {"coreset": 300, "badge": 100, "batchbald": 200}
+
+    def grow(name: str, evidence: Evidence, count: int) -> list[int]:
+        assert len(bytearray(mib[name] * 2**20)) > 0
+        return [0]
+
+    monkeypatch.setattr(acquisitions, "ours", grow)
+    peers = [Method(name, "torch", "torch", lambda evidence, count: [0]) for name in mib]
+    monkeypatch.setattr(acquisitions, "METHODS", peers)
+    assert main(["acquisitions", "--pool", "20", "--count", "1"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    told = {line[0]: float(line[line.index("MiB") - 1]) for line in lines if "MiB" in line}
+    assert told == pytest.approx(mib, abs=10)
+
+
+@linux
 @pytest.mark.parametrize(("package", "method"), [("skactiveml", "badge"), ("batchbald_redux", "batchbald")])
 def test_without_a_peer_it_says_how_to_get_it(
     package: str, method: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

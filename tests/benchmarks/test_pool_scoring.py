@@ -10,10 +10,11 @@ import torch
 
 from benchmarks import pool_scoring
 from benchmarks.__main__ import main
+from benchmarks._memory import STATUS
 from benchmarks.pool_scoring import DIMS, FeatureFile, Measured, fitted_exponent, ours, peer
 from src.utils.errors import UserError
 
-pytestmark = pytest.mark.skipif(not pool_scoring.STATUS.exists(), reason="peaks are read from Linux's /proc")
+pytestmark = pytest.mark.skipif(not STATUS.exists(), reason="peaks are read from Linux's /proc")
 
 
 @pytest.fixture(scope="module")
@@ -50,26 +51,6 @@ def test_other_scores_are_refused() -> None:
     for wrong in (3.001, np.nan):
         with pytest.raises(UserError, match="scores differ"):
             pool_scoring.refuse_disagreement("knn", np.array([wrong, 4.0]), scores_N)
-
-
-def test_the_peak_counts_from_its_start_and_remembers_what_was_freed() -> None:
-    before = bytearray(80 * 2**20)
-    del before
-    resident = pool_scoring.start_of_peak()
-    within = bytearray(40 * 2**20)
-    del within
-    assert 38 * 2**20 < pool_scoring.peak() - resident < 60 * 2**20
-
-
-def test_growth_into_memory_that_was_freed_before_is_seen() -> None:
-    """Small blocks come from the heap, which keeps what is freed below the last one in use."""
-    freed = [torch.ones(2**12) for _ in range(4_000)]
-    last = freed.pop()
-    del freed
-    resident = pool_scoring.start_of_peak()
-    within = [torch.ones(2**12) for _ in range(4_000)]
-    assert pool_scoring.peak() - resident > 50 * 2**20
-    assert len(within) and len(last)
 
 
 def test_a_fresh_process_is_another_one() -> None:

@@ -46,6 +46,14 @@ def test_a_missing_label_file_is_named_with_its_image(tmp_path: Path) -> None:
             ask(config(tmp_path))
 
 
+def test_a_label_whose_name_would_be_too_long_is_missing(tmp_path: Path) -> None:
+    grow(tmp_path)
+    frame = "n" * (255 - len("_leftImg8bit.png"))
+    save(image_path(tmp_path, "train", frame), np.zeros((*SIZE, 3), np.uint8))
+    with pytest.raises(UserError, match=r"_gtFine_labelIds\.png is missing, the labels of "):
+        dataset_info(config(tmp_path))
+
+
 @pytest.mark.parametrize(("gone", "left"), [("val", "test"), ("train", "train")])
 def test_a_part_without_scenes_is_told(gone: str, left: str, tmp_path: Path) -> None:
     grow(tmp_path)
@@ -157,9 +165,17 @@ def binary_list(root: Path, lists: dict[str, list[Path]]) -> str:
     return f"{root}/train_images.txt is no text in UTF-8"
 
 
+def long_name(root: Path, lists: dict[str, list[Path]]) -> str:
+    write(root / "train_images.txt", [Path("n" * 300), *lists["train_images.txt"][1:]])
+    return f"{root}/train_images.txt:1 names {root}/{'n' * 300}, which is not there"
+
+
 @pytest.mark.parametrize(
     "spoil",
-    [dead_image, dead_label, short_list, other_order, label_ids, missing_list, empty_list, binary_list],
+    [
+        *(dead_image, dead_label, short_list, other_order),
+        *(label_ids, missing_list, empty_list, binary_list, long_name),
+    ],
 )
 def test_lists_that_are_wrong_are_explained(
     spoil: Callable[[Path, dict[str, list[Path]]], str], tmp_path: Path, listed: dict[str, list[Path]]

@@ -1,9 +1,8 @@
 """The 35 labels are those of cityscapesScripts."""
 
-import numpy as np
 import torchvision
 
-from src.data.cityscapes_labels import CLASS_NAMES, ID_OF_TRAIN_ID, LABELS, PALETTE_19, TRAIN_ID_OF_ID
+from src.data.cityscapes_labels import CLASS_NAMES, COLOURS, ID_OF_TRAIN_ID, LABELS, TRAIN_ID_OF_ID
 
 # name, id, trainId, red, green, blue; one label a line.
 TABLE = """
@@ -63,8 +62,7 @@ def test_they_are_torchvisions_too() -> None:
 def test_names_colours_and_ids_are_in_the_order_of_train_ids() -> None:
     trained = sorted((row for row in EXPECTED if 0 <= row[2] < 255), key=lambda row: row[2])
     assert tuple(row[0] for row in trained) == CLASS_NAMES
-    assert PALETTE_19.dtype == np.uint8
-    assert PALETTE_19.tolist() == [list(row[3]) for row in trained]
+    assert tuple(row[3] for row in trained) == COLOURS
     for train_id, (_, id_, _, _) in enumerate(trained):
         assert TRAIN_ID_OF_ID[id_] == train_id
         assert ID_OF_TRAIN_ID[train_id] == id_

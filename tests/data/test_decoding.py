@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from src.data import decoding
+from src.data.byte_file import ByteFile
 from src.data.decoding import CACHE_FOLDER, PixelCache, decode
 from src.utils.errors import UserError
+from tests.data.kept import kept
 from tests.data.spoiling import empty, into_a_dangling_link, into_a_directory
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
@@ -166,12 +169,12 @@ def test_a_change_of_the_images_is_seen_and_replaces_the_cache(
     pixels(paths)
     decoded.clear()
     folder = paths[0].parent / CACHE_FOLDER
-    (before,) = folder.iterdir()
+    (before,) = kept(folder)
     change(paths)
     expected = torch.stack([torch.tensor(decode(path, 3)) for path in paths])
     assert torch.equal(pixels(paths), expected)
     assert len(decoded) == len(paths)
-    (after,) = folder.iterdir()
+    (after,) = kept(folder)
     assert after != before
 
 
@@ -179,7 +182,7 @@ def test_the_cache_is_written_from_the_pixels_themselves(
     paths: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = []
-    monkeypatch.setattr(decoding, "write_atomically", lambda path, content: written.append(content))
+    monkeypatch.setattr(ByteFile, "fill", lambda _, write: write(SimpleNamespace(write=written.append)))
     images_N_C_H_W = pixels(paths)
     assert np.shares_memory(np.asarray(written[0]), images_N_C_H_W.numpy())
 
@@ -194,7 +197,7 @@ def test_each_size_has_its_own_cache(paths: list[Path], decoded: list[str]) -> N
 
 def test_a_cache_that_was_cut_off_is_not_believed(paths: list[Path], decoded: list[str]) -> None:
     whole = pixels(paths)
-    (file,) = (paths[0].parent / CACHE_FOLDER).iterdir()
+    (file,) = kept(paths[0].parent / CACHE_FOLDER)
     cut(file)
     assert torch.equal(pixels(paths), whole)
     assert len(decoded) == 2 * len(paths)
@@ -205,7 +208,7 @@ def test_a_folder_that_cannot_be_written_to_serves_without_a_cache(
 ) -> None:
     (paths[0].parent / CACHE_FOLDER).write_text("a file where the folder would be")
     assert pixels(paths)[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
-    assert "cannot write to" in capsys.readouterr().err
+    assert f"cannot keep decoded images in {paths[0].parent / CACHE_FOLDER}" in capsys.readouterr().err
 
 
 def test_bad_images_are_named_in_order_and_nothing_is_kept(paths: list[Path]) -> None:

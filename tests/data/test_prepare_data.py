@@ -103,6 +103,9 @@ def test_as_scripts_they_make_what_cityscapes_yu_reads(tmp_path: Path) -> None:
     for at, name in enumerate(("f", "f_h", "f_a")):  # names that sort otherwise once their endings differ
         save(tmp_path / f"leftImg8bit/train/b/{name}_leftImg8bit.png", np.full((*SIZE, 3), at, np.uint8))
         save(tmp_path / f"gtFine/train/b/{name}_gtFine_labelIds.png", np.full(SIZE, 7 + at // 2, np.uint8))
+    for kind in ("leftImg8bit", "gtFine"):  # a city may lie on another disk
+        elsewhere = (tmp_path / kind / "train" / "b").rename(tmp_path / f"{kind} elsewhere")
+        (tmp_path / kind / "train" / "b").symlink_to(elsewhere)
     command = [sys.executable, "src/data/prepare_data.py", f"{tmp_path}/gtFine/"]
     outcome = subprocess.run(
         command, capture_output=True, text=True, cwd=ROOT, env=environment(), check=False

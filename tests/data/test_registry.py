@@ -55,6 +55,14 @@ NEEDED = {"voc": SIZE}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
+def test_a_path_that_is_too_long_is_one_where_nothing_lies(name: str, tmp_path: Path) -> None:
+    overrides = (f"data.path={tmp_path / ('n' * 300)}", *NEEDED.get(name, ()))
+    assert re.search(
+        "absent|nothing to download|bundled", availability(configured(tmp_path, *overrides, dataset=name))
+    )
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_info_is_complete(name: str, tmp_path: Path) -> None:
     info = dataset_info(configured(tmp_path, *NEEDED.get(name, ()), dataset=name))
     assert info.name == name

@@ -20,6 +20,7 @@ from src.data.cityscapes_labels import TRAIN_ID_OF_ID
 from src.data.label_images import id_table, identity
 from src.data.scene_cache import CACHE_FOLDER, Scene, SceneCache
 from src.utils.errors import UserError
+from tests.data.kept import kept
 from tests.data.scene_files import SIZE, grow, image_path, label_path, save
 from tests.data.spoiling import empty, into_a_dangling_link, into_a_directory
 from tests.experiments import ROOT, environment
@@ -45,11 +46,7 @@ def cache(
 
 
 def files(root: Path) -> list[Path]:
-    """All but the locks."""
-    folder = root / CACHE_FOLDER
-    return (
-        sorted(path for path in folder.iterdir() if not path.name.endswith("lock")) if folder.is_dir() else []
-    )
+    return kept(root / CACHE_FOLDER)
 
 
 @pytest.fixture
@@ -183,7 +180,7 @@ def test_a_folder_that_cannot_be_written_to_serves_without_a_cache(
 ) -> None:
     (tmp_path / CACHE_FOLDER).write_text("a file where the folder would be")
     assert np.array_equal(cache(tmp_path).bytes().numpy(), written)
-    assert f"cannot keep decoded scenes in {tmp_path / CACHE_FOLDER}" in capsys.readouterr().err
+    assert f"cannot keep decoded images in {tmp_path / CACHE_FOLDER}" in capsys.readouterr().err
 
 
 def test_a_full_disk_leaves_nothing_behind_and_serves_without_a_cache(

@@ -72,6 +72,18 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
         load_dataset(config(tmp_path, "voc", **SIZE), "cpu")
 
 
+def test_a_list_of_anything_but_names_is_told(tmp_path: Path) -> None:
+    list_ = grow(tmp_path) / "ImageSets" / "Segmentation" / "train.txt"
+    for content, message in (
+        (b"p0\n\xff\xfe", f"{list_} is no text in UTF-8"),
+        (b"p0\n" + b"n" * 300, f"{tmp_path}/VOCdevkit/VOC2012/JPEGImages/{'n' * 300}.jpg is missing, which"),
+        (b"p0\nn\0n", f"{tmp_path}/VOCdevkit/VOC2012/JPEGImages/n\0n.jpg is missing, which"),
+    ):
+        list_.write_bytes(content)
+        with pytest.raises(UserError, match=f"^{re.escape(message)}"):
+            dataset_info(config(tmp_path, "voc", **SIZE))
+
+
 def test_classes_and_colours_are_the_published_ones() -> None:
     # The development kit's colour map, by class.
     expected = {
