@@ -13,7 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from src.analysis.figures import panels, save_numbers, save_picture, style
-from src.analysis.rounds import METHODS, Curve, read_experiment, read_reference, read_wide_csv
+from src.analysis.rounds import (
+    METHODS,
+    Curve,
+    Measure,
+    measures_of,
+    method_of,
+    read_experiment,
+    read_reference,
+    read_wide_csv,
+)
 from src.analysis.tables import PERCENT_METRICS, method_table, reach_table
 from src.utils.errors import UserError
 
@@ -46,28 +55,31 @@ def plot_learning_curve(experiment_dir: Path, metric: str = "accuracy") -> Path:
 def plot_methods(
     csv_paths: Mapping[str, Path], out: Path, reference: Path | None = None, log_x: bool = True
 ) -> Path:
-    """Draw the test accuracy of several methods in one figure: mean ± sample standard deviation over runs.
+    """Draw several methods in one figure, a panel for each measure: mean ± sample standard deviation over runs.
 
-    `csv_paths` maps the legend's names to wide CSVs, whose file names say which published curve of
-    `reference` (see `read_reference`) is drawn dashed beside each. Writes `out`, a PNG, and returns it.
+    The measures are test accuracy or, of segmentations, test mIoU and AUROC. `csv_paths` maps the legend's names to
+    wide CSVs, whose file names say which published curve of `reference` (see `read_reference`) is drawn dashed
+    beside each. Writes `out`, a PNG, and returns it. UserError where classifiers and segmentations are mixed.
     """
-    published = read_reference(reference) if reference else {}
-    figure, (axes,) = panels(xscale="log" if log_x else "linear")
-    for number, (label, path) in enumerate(csv_paths.items()):
-        curve = read_wide_csv(path)
-        mean_R, std_R = 100 * curve.mean_R, 100 * curve.std_R
-        color, marker = style(number)
-        axes.plot(curve.labels_R, mean_R, color=color, marker=marker, markersize=4, label=label)
-        axes.fill_between(
-            curve.labels_R, mean_R - std_R, mean_R + std_R, color=color, alpha=0.15, linewidth=0
-        )
-        if path.stem in published:
-            labels, accuracies = zip(*sorted(published[path.stem].items()), strict=True)
-            axes.plot(labels, 100 * np.array(accuracies), color=color, linestyle="--", linewidth=0.9)
-    if published:
-        axes.plot([], [], color="grey", linestyle="--", linewidth=0.9, label="as published")
-    axes.set(xlabel="labels", ylabel="test accuracy (%)")
-    axes.legend()
+    measures = _common_measures(csv_paths.values())
+    figure, row = panels(len(measures), xscale="log" if log_x else "linear")
+    for axes, measure in zip(row, measures, strict=True):
+        published = _published(reference, (path.stem for path in csv_paths.values()), measure)
+        for number, (label, path) in enumerate(csv_paths.items()):
+            curve = read_wide_csv(path, measure.column)
+            mean_R, std_R = measure.scale * curve.mean_R, measure.scale * curve.std_R
+            color, marker = style(number)
+            axes.plot(curve.labels_R, mean_R, color=color, marker=marker, markersize=4, label=label)
+            axes.fill_between(
+                curve.labels_R, mean_R - std_R, mean_R + std_R, color=color, alpha=0.15, linewidth=0
+            )
+            if path.stem in published:
+                labels, means = zip(*sorted(published[path.stem].items()), strict=True)
+                axes.plot(labels, measure.scale * np.array(means), color=color, linestyle="--", linewidth=0.9)
+        if published:
+            axes.plot([], [], color="grey", linestyle="--", linewidth=0.9, label="as published")
+        axes.set(xlabel="labels", ylabel=measure.title)
+    row[0].legend()
     save_picture(figure, out)
     return out
 
@@ -95,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=float,
         nargs="+",
         metavar="PERCENT",
-        help="tell in the table how many labels these test accuracies took, not the accuracy of every round",
+        help="tell in the table how many labels these test accuracies (or mIoUs) took, not every round's",
     )
     options = parser.parse_args(arguments)
     try:
@@ -112,18 +124,46 @@ def _figure_and_table(options: argparse.Namespace) -> tuple[Path, Path]:
     if not experiments:
         raise UserError(f"no {options.pattern}.csv in {options.runs}; --runs names another folder")
     names = method_names(experiments)
+    measures = _common_measures(experiments.values())
     options.out.mkdir(parents=True, exist_ok=True)
     stem = options.pattern.replace("*", "").strip("_") or "methods"
     figure, table = options.out / f"{stem}.png", options.out / f"{stem}.md"
     paths = {name: experiments[experiment] for experiment, name in names.items()}
     plot_methods(paths, figure, options.reference, log_x=not options.linear)
-    curves = {experiment: read_wide_csv(experiments[experiment]) for experiment in names}
-    published = read_reference(options.reference) if options.reference else {}
-    text = (
-        reach_table(curves, names, options.reach) if options.reach else method_table(curves, names, published)
-    )
+
+    def curves(measure: Measure) -> dict[str, Curve]:
+        return {experiment: read_wide_csv(experiments[experiment], measure.column) for experiment in names}
+
+    if options.reach:
+        text = reach_table(curves(measures[0]), names, options.reach, measures[0])
+    else:
+        tables = {
+            measure.title: method_table(
+                curves(measure), names, _published(options.reference, names, measure), measure
+            )
+            for measure in measures
+        }
+        titled = len(tables) > 1
+        text = "\n".join(f"{title}\n\n{rows}" if titled else rows for title, rows in tables.items())
     table.write_text(text, encoding="utf-8")
     return figure, table
+
+
+def _common_measures(csv_paths: Iterable[Path]) -> tuple[Measure, ...]:
+    """What all these CSVs measure."""
+    kinds = {measures_of(path): path for path in csv_paths}
+    if len(kinds) > 1:
+        mixed = " and ".join(str(path) for path in kinds.values())
+        raise UserError(
+            f"{mixed} hold different measures (accuracy, mIoU); choose a pattern with one kind only"
+        )
+    return next(iter(kinds))
+
+
+def _published(
+    reference: Path | None, experiments: Iterable[str], measure: Measure
+) -> dict[str, dict[int, float]]:
+    return read_reference(reference, experiments, measure) if reference else {}
 
 
 def method_names(experiments: Iterable[str]) -> dict[str, str]:
@@ -131,7 +171,7 @@ def method_names(experiments: Iterable[str]) -> dict[str, str]:
 
     It does where METHODS has no such ending, or two experiments share one. Ordered as METHODS, others last.
     """
-    endings = {name: _method(name) for name in experiments}
+    endings = {name: method_of(name) for name in experiments}
     order = [*METHODS, None]
     ordered = sorted(endings, key=lambda name: (order.index(endings[name]), name))
     methods = [endings[name] for name in ordered]
@@ -139,11 +179,6 @@ def method_names(experiments: Iterable[str]) -> dict[str, str]:
         name: METHODS[method] if method and methods.count(method) == 1 else name
         for name, method in zip(ordered, methods, strict=True)
     }
-
-
-def _method(experiment: str) -> str | None:
-    """The longest ending of METHODS that the name has."""
-    return max((ending for ending in METHODS if experiment.endswith(f"_{ending}")), key=len, default=None)
 
 
 def _numbers(runs: Sequence[str], curve: Curve) -> Iterator[list[object]]:

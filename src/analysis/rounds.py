@@ -5,6 +5,7 @@ Accuracies are fractions here, as on disk; only what a person reads is in percen
 
 import csv
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +24,38 @@ METHODS = {
     "hu": "HU",
     "hu_greedy_l2": "HU greedy L2",
     "knn": "HU-KDE",
+    "class_greedy": "HU class-greedy",
     "bald": "BALD",
     "batchbald": "BatchBALD",
     "batch_hu": "Batch-aware HU",
     "batch_hu_kde": "Batch-aware HU-KDE",
 }
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a test set says of a method: in a column of the wide CSVs, and in one of a CSV of published results."""
+
+    name: str
+    column: str
+    published: str
+    percent: bool
+    """Shown in percent, and published in percent; else a plain fraction everywhere."""
+
+    @property
+    def scale(self) -> int:
+        """From a fraction to what people read."""
+        return 100 if self.percent else 1
+
+    @property
+    def title(self) -> str:
+        """Its name with its unit."""
+        return f"{self.name} (%)" if self.percent else self.name
+
+
+ACCURACY = Measure("test accuracy", "test_accuracy", "test_accuracy_mean", percent=True)
+MIOU = Measure("test mIoU", "test_ious", "miou_mean", percent=True)
+AUROC = Measure("AUROC of uncertainty against pixel error", "test_auroc", "auroc_mean", percent=False)
 
 
 @dataclass(frozen=True)
@@ -130,13 +158,19 @@ def _by_labels(rows: list[Row], metric: str, path: Path) -> dict[int, float]:
         raise UserError(f"{path}: its rows have no single number for the test metric {metric!r}") from error
 
 
-def read_wide_csv(path: Path, column: str = "test_accuracy") -> Curve:
+def measures_of(path: Path) -> tuple[Measure, ...]:
+    """What a wide CSV tells of the test set: mIoU and AUROC of a segmentation, accuracy of a classifier."""
+    columns = _run_columns(_read_csv(path)[0], MIOU.column)
+    return (MIOU, AUROC) if columns else (ACCURACY,)
+
+
+def read_wide_csv(path: Path, column: str = ACCURACY.column) -> Curve:
     """`column` of every run in a wide CSV: index `samples`, `<column>_run<k>`, an empty cell where no round is.
 
     UserError if the file is missing, has other columns, or holds something that is no number.
     """
     header, *rows = _read_csv(path)
-    runs = [place for place, name in enumerate(header) if re.fullmatch(rf"{re.escape(column)}_run\d+", name)]
+    runs = _run_columns(header, column)
     if header[0] != "samples" or not runs:
         raise UserError(f"{path}: expected the columns samples, {column}_run1, …; it has {', '.join(header)}")
     labels, values_R_K = [], []
@@ -154,26 +188,44 @@ def read_wide_csv(path: Path, column: str = "test_accuracy") -> Curve:
     return Curve(np.array(labels), np.array(values_R_K).T)
 
 
-def read_reference(path: Path) -> dict[str, dict[int, float]]:
-    """Published mean test accuracies (percent on disk, fractions here): experiment name → labels → accuracy.
+def read_reference(
+    path: Path, experiments: Iterable[str], measure: Measure = ACCURACY
+) -> dict[str, dict[int, float]]:
+    """Published means for these experiments, as fractions: experiment name → labels → mean.
 
-    The CSV's columns are dataset, method, labels, test_accuracy_mean; methods outside METHODS are left out.
+    The CSV's columns are method, labels, ``measure.published`` and, if it has more than one dataset, dataset: a
+    row belongs to the experiment ``<dataset>_<ending of METHODS>``; without a dataset to each with that ending.
+    Methods outside METHODS and empty cells are left out. UserError where a column is missing or a cell no number.
     """
     header, *rows = _read_csv(path)
+    wanted = {name: method_of(name) for name in experiments}
     endings = {method: ending for ending, method in METHODS.items()}
     reference: dict[str, dict[int, float]] = {}
     for number, cells in enumerate(rows, start=2):
         row = dict(zip(header, cells, strict=False))
         try:
-            if row["method"] in endings:
-                name = f"{row['dataset']}_{endings[row['method']]}"
-                accuracy = float(row["test_accuracy_mean"]) / 100
-                reference.setdefault(name, {})[int(row["labels"])] = accuracy
+            ending, mean, labels = endings.get(row["method"]), row[measure.published], int(row["labels"])
+            value = float(mean) / measure.scale if mean else None
         except (KeyError, ValueError) as error:
             raise UserError(
-                f"{path}:{number}: expected dataset, method, labels, test_accuracy_mean; {error} is amiss"
+                f"{path}:{number}: expected method, labels, {measure.published}; {error} is amiss"
             ) from error
+        if ending is None or value is None:
+            continue
+        for name, its_ending in wanted.items():
+            if its_ending == ending and row.get("dataset") in (None, name.removesuffix(f"_{ending}")):
+                reference.setdefault(name, {})[labels] = value
     return reference
+
+
+def method_of(experiment: str) -> str | None:
+    """The longest ending of METHODS that the name has."""
+    return max((ending for ending in METHODS if experiment.endswith(f"_{ending}")), key=len, default=None)
+
+
+def _run_columns(header: Sequence[str], column: str) -> list[int]:
+    """Where `column` of each run is."""
+    return [place for place, name in enumerate(header) if re.fullmatch(rf"{re.escape(column)}_run\d+", name)]
 
 
 def _read_csv(path: Path) -> list[list[str]]:

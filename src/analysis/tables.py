@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from src.analysis.rounds import Curve
+from src.analysis.rounds import ACCURACY, Curve, Measure
 from src.utils.records import Row
 
 # These are fractions on disk and read in percent; other metrics (nats, for instance) are shown as they are.
@@ -59,9 +59,12 @@ def phase_summary(rows: Sequence[Row]) -> str:
 
 
 def method_table(
-    curves: Mapping[str, Curve], labels: Mapping[str, str], reference: Mapping[str, Mapping[int, float]]
+    curves: Mapping[str, Curve],
+    labels: Mapping[str, str],
+    reference: Mapping[str, Mapping[int, float]],
+    measure: Measure = ACCURACY,
 ) -> str:
-    """Test accuracy in percent as a Markdown table: a row for each label count, a column for each method.
+    """`measure` as a Markdown table: a row for each label count, a column for each method.
 
     All are keyed by experiment; `labels` heads its column. Under ours (mean ± sample standard deviation over
     runs) stand the published mean at the same number of labels, if any, and how far ours is from it.
@@ -69,21 +72,29 @@ def method_table(
     counts = sorted({int(count) for curve in curves.values() for count in curve.labels_R})
     lines = [["labels", *(labels[name] for name in curves)], ["---:"] * (1 + len(curves))]
     for count in counts:
-        cells = [_cell(curve, count, reference.get(name, {}).get(count)) for name, curve in curves.items()]
+        cells = [
+            _cell(curve, count, reference.get(name, {}).get(count), measure) for name, curve in curves.items()
+        ]
         lines.append([f"{count:,}", *cells])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def reach_table(curves: Mapping[str, Curve], labels: Mapping[str, str], accuracies: Sequence[float]) -> str:
-    """Labels needed for a test accuracy, as a Markdown table: a row for each of `accuracies` (in percent).
+def reach_table(
+    curves: Mapping[str, Curve],
+    labels: Mapping[str, str],
+    values: Sequence[float],
+    measure: Measure = ACCURACY,
+) -> str:
+    """Labels needed for a `measure`, as a Markdown table: a row for each of `values` (in its unit).
 
     Keyed as `method_table`. A cell holds the mean ± sample standard deviation over runs of the labels in the first
     round that reached it, and how many runs did where not all have.
     """
-    lines = [["test accuracy", *(labels[name] for name in curves)], ["---:"] * (1 + len(curves))]
-    for accuracy in accuracies:
-        needed = (curve.labels_to_reach(accuracy / 100) for curve in curves.values())
-        lines.append([f"{accuracy:g} %", *map(_needed, needed)])
+    lines = [[measure.name, *(labels[name] for name in curves)], ["---:"] * (1 + len(curves))]
+    unit = " %" if measure.percent else ""
+    for value in values:
+        needed = (curve.labels_to_reach(value / measure.scale) for curve in curves.values())
+        lines.append([f"{value:g}{unit}", *map(_needed, needed)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -96,12 +107,14 @@ def _needed(labels_K: NDArray[np.float64]) -> str:
     return f"{reached.mean():.0f}{spread}{missing}"
 
 
-def _cell(curve: Curve, count: int, published: float | None) -> str:
+def _cell(curve: Curve, count: int, published: float | None, measure: Measure) -> str:
     at = np.flatnonzero(curve.labels_R == count)
     if not at.size:
         return "–"
-    mean, std = 100 * curve.mean_R[at[0]], 100 * curve.std_R[at[0]]
-    ours = f"{mean:.2f}" + (f" ± {std:.2f}" if np.isfinite(std) else "")
+    digits = 2 if measure.percent else 3
+    mean, std = measure.scale * curve.mean_R[at[0]], measure.scale * curve.std_R[at[0]]
+    ours = f"{mean:.{digits}f}" + (f" ± {std:.{digits}f}" if np.isfinite(std) else "")
     if published is None:
         return ours
-    return f"{ours}<br>{100 * published:.2f} ({mean - 100 * published:+.2f})"
+    theirs = measure.scale * published
+    return f"{ours}<br>{theirs:.{digits}f} ({mean - theirs:+.{digits}f})"

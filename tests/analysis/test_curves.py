@@ -119,6 +119,45 @@ def test_command_line_tells_how_many_labels_an_accuracy_took(tmp_path: Path) -> 
     )
 
 
+def write_segmentation(folder: Path, name: str, miou: float, auroc: float | None) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.csv").write_text(
+        "samples,test_ious_run1,test_auroc_run1,test_ious_run2,test_auroc_run2\n"
+        f"30,{miou},{auroc},{miou + 0.02},{auroc}\n60,{miou + 0.1},{auroc},,\n"
+    )
+
+
+def test_segmentations_show_miou_and_auroc_side_by_side(tmp_path: Path) -> None:
+    write_segmentation(tmp_path / "runs", "camvid_hu", 0.2, 0.5)
+    one, both = tmp_path / "one", tmp_path / "both"
+    arguments = ["camvid_*", "--runs", str(tmp_path / "runs"), "--linear"]
+    assert main([*arguments, "--out", str(one)]) == 0
+    write_segmentation(tmp_path / "runs", "camvid_random", 0.3, 0.75)
+    (tmp_path / "reference.csv").write_text("method,labels,miou_mean,auroc_mean\nHU,30,20.5,0.757\n")
+    assert main([*arguments, "--out", str(both), "--reference", str(tmp_path / "reference.csv")]) == 0
+    assert (one / "camvid.md").read_text() == (
+        "test mIoU (%)\n\n| labels | HU |\n| ---: | ---: |\n| 30 | 21.00 ± 1.41 |\n| 60 | 30.00 |\n\n"
+        "AUROC of uncertainty against pixel error\n\n"
+        "| labels | HU |\n| ---: | ---: |\n| 30 | 0.500 ± 0.000 |\n| 60 | 0.500 |\n"
+    )
+    text = (both / "camvid.md").read_text()
+    assert "| 30 | 31.00 ± 1.41 | 21.00 ± 1.41<br>20.50 (+0.50) |" in text
+    assert "| 30 | 0.750 ± 0.000 | 0.500 ± 0.000<br>0.757 (-0.257) |" in text
+    before, after = pixels(one / "camvid.png"), pixels(both / "camvid.png")
+    half = before.shape[1] // 2
+    assert not np.array_equal(before[:, :half], after[:, :half]), "the panel of mIoU"
+    assert not np.array_equal(before[:, half:], after[:, half:]), "the panel of AUROC"
+
+
+def test_segmentations_and_classifiers_are_not_mixed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_segmentation(tmp_path, "x_hu", 0.2, 0.5)
+    write_wide(tmp_path, "x_random", [[0.7], [0.9]])
+    assert main(["x_*", "--runs", str(tmp_path), "--out", str(tmp_path / "figures")]) == 2
+    assert "different measures" in capsys.readouterr().err
+
+
 def test_methods_of_several_datasets_keep_their_own_names() -> None:
     assert method_names(["mnist_hu", "mnist_mine", "svhn_hu", "mnist_hu_greedy_l2", "mnist_random"]) == {
         "mnist_random": "Random",

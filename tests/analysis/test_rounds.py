@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from src.analysis.rounds import Curve, read_experiment, read_reference, read_wide_csv
+from src.analysis.rounds import (
+    ACCURACY,
+    AUROC,
+    MIOU,
+    Curve,
+    measures_of,
+    read_experiment,
+    read_reference,
+    read_wide_csv,
+)
 from src.utils.errors import UserError
 
 ACCURACIES = arrays(
@@ -100,10 +109,33 @@ def test_reference_is_keyed_by_experiment_in_fractions(tmp_path: Path) -> None:
         "mnist,HU greedy L2,100,75.16,2.1\n"
         "mnist,HU λ=100,100,73.81,2.33\n"
     )
-    reference = read_reference(path)
+    experiments = ["mnist_random", "mnist_hu_greedy_l2", "mnist_hu", "svhn_random"]
+    reference = read_reference(path, experiments)
     assert list(reference) == ["mnist_random", "mnist_hu_greedy_l2"]
     assert reference["mnist_random"] == pytest.approx({100: 0.7525})
     assert reference["mnist_hu_greedy_l2"] == pytest.approx({100: 0.7516})
     path.write_text("method,labels\nRandom,100\n")
     with pytest.raises(UserError, match=":2"):
-        read_reference(path)
+        read_reference(path, experiments)
+
+
+def test_reference_without_datasets_speaks_of_every_experiment_and_leaves_empty_cells_out(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "reference.csv"
+    path.write_text("method,labels,miou_mean,auroc_mean\nRandom,100,30.62,\nHU class-greedy,100,30.9,0.85\n")
+    experiments = ["cityscape_random", "cityscape_class_greedy", "camvid_random"]
+    assert read_reference(path, experiments, MIOU) == {
+        "cityscape_random": {100: pytest.approx(0.3062)},
+        "camvid_random": {100: pytest.approx(0.3062)},
+        "cityscape_class_greedy": {100: pytest.approx(0.309)},
+    }
+    assert read_reference(path, experiments, AUROC) == {"cityscape_class_greedy": {100: 0.85}}
+
+
+def test_a_wide_csv_tells_its_measures(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("samples,test_accuracy_run1\n100,0.5\n")
+    assert measures_of(path) == (ACCURACY,)
+    path.write_text("samples,test_ious_run1,test_auroc_run1\n100,0.5,0.9\n")
+    assert measures_of(path) == (MIOU, AUROC)
