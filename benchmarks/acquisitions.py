@@ -3,7 +3,8 @@ against batchbald_redux. Each picks the same number of inputs from the same feat
 
 scikit-activeml (Kottke et al. 2021) is asked through the ``query`` of its strategies, batchbald_redux (Kirsch et al.
 2019) through ``get_batchbald_batch`` with as many sampled outcomes as ours takes. The memory on a line is that of ours:
-how much larger the process was at its peak while picking than just before.
+how much larger the process was at its peak while picking than just before. A peer that has not finished after
+``--limit`` seconds is stopped, and its line tells at least how much longer than ours it takes.
 """
 
 import argparse
@@ -11,8 +12,9 @@ import contextlib
 import io
 import os
 import platform
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -157,19 +159,40 @@ def main(arguments: Sequence[str]) -> None:
         own.append((method, seconds, (peak() - resident) / 2**20, picked))
     lines = []
     for method, seconds, mib, picked in own:
-        peer_seconds, peer_picked = _timed(partial(method.run_peer, evidence, options.count))
-        shared = len(set(picked) & set(peer_picked))
+        try:
+            with _limited(options.limit):
+                peer_seconds, peer_picked = _timed(partial(method.run_peer, evidence, options.count))
+            sign, outcome = "", f"{len(set(picked) & set(peer_picked))} of {len(picked)} picks shared"
+        except TimeoutError:
+            peer_seconds = float(options.limit)
+            sign, outcome = ">", "stopped before it had finished"
+        times, ratio = f"{sign}{peer_seconds:.2f} s", f"{sign}{peer_seconds / seconds:.1f}"
         print(
-            f"{method.name:<12}{seconds:>8.2f} s{mib:>8.0f} MiB{peer_seconds:>10.2f} s{peer_seconds / seconds:>9.1f}"
-            f"   {method.peer} {version(method.peer)}, {shared} of {len(picked)} picks shared",
+            f"{method.name:<12}{seconds:>8.2f} s{mib:>8.0f} MiB{times:>12}{ratio:>9}"
+            f"   {method.peer} {version(method.peer)}, {outcome}",
             flush=True,
         )
-        lines.append((peer_seconds / seconds, method, seconds, peer_seconds))
-    ratio, method, seconds, peer_seconds = min(lines, key=lambda line: line[0])
+        lines.append((peer_seconds / seconds, method, seconds, times, ratio))
+    _, method, seconds, times, ratio = min(lines, key=lambda line: line[0])
     print(
-        f"\nacquisitions: ours {seconds:.2f} s, {method.peer} {peer_seconds:.2f} s, ratio {ratio:.1f} "
-        f"({method.name}, the smallest)"
+        f"\nacquisitions: ours {seconds:.2f} s, {method.peer} {times}, ratio {ratio} ({method.name}, the smallest)"
     )
+
+
+@contextlib.contextmanager
+def _limited(seconds: int) -> Iterator[None]:
+    """TimeoutError in what is done meanwhile, ``seconds`` from now, at its next step of Python."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _for_scikit(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
@@ -202,7 +225,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", choices=names, default=names, help="which (all)")
     parser.add_argument("--pool", type=int, default=50_000, help="inputs to pick from (%(default)s)")
     parser.add_argument("--count", type=int, default=100, help="inputs to pick (%(default)s)")
+    parser.add_argument("--limit", type=int, default=3600, help="seconds that each peer has (%(default)s)")
     options = parser.parse_args(arguments)
+    if options.limit < 1:
+        parser.error(f"--limit {options.limit}: at least 1")
     if not 1 <= options.count <= options.pool:
         parser.error(f"--count {options.count}: at least 1 and no more than --pool {options.pool}")
     return options

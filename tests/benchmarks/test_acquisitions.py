@@ -1,6 +1,7 @@
 """Both contestants of the acquisitions benchmark see the same pool. Nothing is timed."""
 
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -54,6 +55,25 @@ def test_the_memory_of_a_method_is_its_own_whatever_ran_before(
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     told = {line[0]: float(line[line.index("MiB") - 1]) for line in lines if "MiB" in line}
     assert told == pytest.approx(mib, abs=10)
+
+
+@linux
+def test_a_peer_that_does_not_finish_is_stopped_and_bounds_the_ratio(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def never(evidence: Evidence, count: int) -> list[int]:
+        while True:
+            time.sleep(0.01)
+
+    peers = [Method("coreset", "torch", "torch", never), Method("badge", "torch", "torch", lambda *_: [0])]
+    monkeypatch.setattr(acquisitions, "METHODS", peers)
+    monkeypatch.setattr(acquisitions, "ours", lambda *_: [0])
+    assert main(["acquisitions", "--pool", "20", "--count", "1", "--limit", "1"]) == 0
+    stopped, finished = (line for line in capsys.readouterr().out.splitlines() if "MiB" in line)
+    assert ">1.00 s" in stopped
+    assert "stopped before it had finished" in stopped
+    assert "1 of 1 picks shared" in finished
+    assert ">" not in finished
 
 
 @linux
