@@ -12,11 +12,12 @@ from src.active.heuristics import Heuristic
 from src.active.maps import Reduction, per_pixel
 from src.active.task import Fitted, Metrics, finite_loss, set_prediction_mode
 from src.data import DataBundle, DatasetInfo, Source
-from src.layers.upsample import bilinear
 from src.models.prediction import batches, member_log_probs, predictive_log_probs, refuse_non_finite
 from src.utils.dense_metrics import DenseMetrics
+from src.utils.errors import UserError
 from src.utils.panels import save_panels
 
+SPLITS = {"train": "labelled scenes", "val": "validation scenes", "test": "test scenes"}
 PICTURED = 4
 """Test scenes in the pictures of a round, evenly from all of them: neighbours are frames of one film."""
 
@@ -65,9 +66,13 @@ class Segmentation:
             "test": measure(data.test, data.test.indices),
         }
         threshold = splits["val"][1].mean_uncertainty
-        return {
-            name: {"loss": loss, **metrics.compute(threshold)} for name, (loss, metrics) in splits.items()
-        }
+        measured = {}
+        for name, (loss, metrics) in splits.items():
+            try:
+                measured[name] = {"loss": loss, **metrics.compute(threshold)}
+            except UserError as error:
+                raise UserError(f"the {SPLITS[name]}: {error}") from None
+        return measured
 
     def class_balance(self, source: Source, indices_N: Tensor) -> list[int]:
         """Pixels of each class."""
@@ -108,9 +113,8 @@ class Segmentation:
             if self.heuristic.consumes == "surprise":
                 assert density is not None
                 model.eval()
-                features_B_D_h_w = model.encode(inputs_1_B_S)[0]
-                surprise_B_h_w = per_pixel(density.surprise, features_B_D_h_w).float()
-                uncertainty_B_H_W = bilinear(surprise_B_h_w, inputs_1_B_S.shape[-2:])
+                surprise_B_h_w = per_pixel(density.surprise, model.encode(inputs_1_B_S)[0]).float()
+                uncertainty_B_H_W = model.enlarge_scores(surprise_B_h_w, inputs_1_B_S.shape[-2:])
                 # The same masks again: a density looks without any.
                 set_prediction_mode(model, fitted.mc_passes, fitted.seeds)
             else:

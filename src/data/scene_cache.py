@@ -3,6 +3,7 @@ Which scenes there are is each dataset's affair; how a batch is taken from the b
 
 import hashlib
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -63,7 +64,8 @@ class SceneCache:
         return self._file.exists()
 
     def bytes(self) -> Tensor:
-        """scenes_N_4_H_W as uint8, mapped from the file, which is written first where it is not there.
+        """scenes_N_4_H_W as uint8, mapped from the file, which is written first where it is not there: not to be
+        written to, and as large as it likes.
 
         Raises UserError, naming the file, where an image or a label is bad, where the two of a scene differ in size,
         and where scenes differ in size and are not resized. In a folder that cannot be written to, the scenes are
@@ -71,12 +73,17 @@ class SceneCache:
         """
         try:
             self._file.fill(self._write)
+            return self._mapped()
         except OSError as error:
             self._file.tell_not_kept(error)
             return self._decode_into_memory()
-        # Private: what is written to the tensor, by mistake, never reaches the file.
-        mapped = torch.from_file(str(self._file.path), shared=False, size=self._file.size, dtype=torch.uint8)
-        return mapped.view(self.shape)
+
+    def _mapped(self) -> Tensor:
+        # Read-only: a mapping that can be written to, be it private, must fit into memory and swap.
+        scenes_N_4_H_W = np.memmap(self._file.path, np.uint8, "r", shape=self.shape)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            return torch.from_numpy(scenes_N_4_H_W)
 
     def _write(self, file: BinaryIO) -> None:
         for scene_4_H_W in self._decoded():

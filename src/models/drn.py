@@ -1,6 +1,7 @@
 """Dilated residual networks (Yu, Koltun & Funkhouser 2017) for segmentation: maps stop shrinking at an eighth of the
 input, and the receptive field grows by dilation from there."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -91,13 +92,20 @@ class DRN(DenseNetwork):
         return self.encoder(inputs_M_N_I_H_W)
 
     def enlarge(self, logits_M_N_C: Tensor, size: Sequence[int]) -> Tensor:
-        rows, cols = size
         if self.use_torch_up:
-            small_rows, small_cols = logits_M_N_C.shape[-2:]
-            enlarged = bilinear(logits_M_N_C, (OUTPUT_STRIDE * small_rows, OUTPUT_STRIDE * small_cols))
-        else:
-            enlarged = bilinear_transposed(logits_M_N_C, OUTPUT_STRIDE)
-        return enlarged[..., :rows, :cols]
+            return _enlarged(logits_M_N_C, size)
+        rows, cols = size
+        return bilinear_transposed(logits_M_N_C, OUTPUT_STRIDE)[..., :rows, :cols]
+
+    def enlarge_scores(self, scores_N_h_w: Tensor, size: Sequence[int]) -> Tensor:
+        return _enlarged(scores_N_h_w, size)
+
+
+def _enlarged(map_S_h_w: Tensor, size: Sequence[int]) -> Tensor:
+    """Eightfold in bilinear interpolation, cut off where the inputs end."""
+    rows, cols = size
+    small_rows, small_cols = map_S_h_w.shape[-2:]
+    return bilinear(map_S_h_w, (OUTPUT_STRIDE * small_rows, OUTPUT_STRIDE * small_cols))[..., :rows, :cols]
 
 
 class _WithoutShortcut(BasicBlock):
@@ -163,10 +171,9 @@ def _plain_names(weights: Weights, children: list[str]) -> Weights:
     head are numbered ("base.0.0.weight")."""
     plain = {}
     for name, tensor in weights.items():
-        if name.startswith("base."):
-            _, number, rest = name.split(".", 2)
-            known = number.isdecimal() and int(number) < len(children) - 1
-            name = f"{children[int(number)]}.{rest}" if known else name
+        numbered = re.fullmatch(r"base\.(\d+)\.(.+)", name)
+        if numbered and int(numbered[1]) < len(children) - 1:
+            name = f"{children[int(numbered[1])]}.{numbered[2]}"
         if not name.startswith(NOT_HERE):
             plain[name] = tensor
     return plain

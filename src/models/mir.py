@@ -41,6 +41,9 @@ class MIR(Network):
     def enlarge(self, logits_M_N_C: Tensor, size: Sequence[int]) -> Tensor:
         return self.backbone.enlarge(logits_M_N_C, size)
 
+    def enlarge_scores(self, scores_N_h_w: Tensor, size: Sequence[int]) -> Tensor:
+        return self.backbone.enlarge_scores(scores_N_h_w, size)
+
     def last_inputs(self, features_M_N_D: Tensor) -> Tensor:
         return self.backbone.last_inputs(features_M_N_D)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from src.layers.stacked import member_state
+from src.layers.upsample import bilinear
 
 
 class Network(nn.Module, ABC):
@@ -42,6 +43,10 @@ class Network(nn.Module, ABC):
         """logits_M_N_C_H_W at the (rows, columns) of the inputs from logits_M_N_C_h_w at the features'; as they are
         where there is no map."""
         return logits_M_N_C
+
+    def enlarge_scores(self, scores_N_h_w: Tensor, size: Sequence[int]) -> Tensor:
+        """scores_N_H_W of pixels from scores of the features' places, each over the pixels whose logits it makes."""
+        return bilinear(scores_N_h_w, size)
 
     def last_inputs(self, features_M_N_D: Tensor) -> Tensor:
         """last_inputs_M_N_E of hidden features: what the last layer is applied to; the features unless overridden."""

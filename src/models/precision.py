@@ -29,6 +29,9 @@ class MixedPrecision(Network):
     def enlarge(self, logits_M_N_C: Tensor, size: Sequence[int]) -> Tensor:
         return self.network.enlarge(logits_M_N_C, size)
 
+    def enlarge_scores(self, scores_N_h_w: Tensor, size: Sequence[int]) -> Tensor:
+        return self.network.enlarge_scores(scores_N_h_w, size)
+
     def last_inputs(self, features_M_N_D: Tensor) -> Tensor:
         return self.network.last_inputs(features_M_N_D)
 

@@ -93,7 +93,7 @@ class DenseMetrics:
         if mean is None:
             raise UserError(
                 f"no pixel of the {self.images} images has a label other than void ({self.ignore_label}), so there "
-                "is nothing to measure; look at the label files and at data.ignore_label"
+                "is nothing to measure; look at their label files and at data.ignore_label, or take more scenes"
             )
         confusion_C_C = self._confusion_C_C.double().cpu()
         hits_C = confusion_C_C.diagonal()

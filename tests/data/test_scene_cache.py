@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import torch
 from PIL import Image
 
 from src.data import scene_cache
+from src.data.byte_file import ByteFile
 from src.data.cityscapes_labels import TRAIN_ID_OF_ID
 from src.data.label_images import id_table, identity
 from src.data.scene_cache import CACHE_FOLDER, Scene, SceneCache
@@ -104,8 +106,27 @@ def test_images_are_resized_bilinearly_and_labels_to_the_nearest(tmp_path: Path,
         assert np.array_equal(scene_4_H_W[3], expected_4_H_W[3][at][:, beside])
 
 
-def test_writing_to_the_scenes_reaches_no_file(tmp_path: Path, written: np.ndarray) -> None:
-    cache(tmp_path).bytes().zero_()
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="mappings are read from Linux's /proc")
+def test_the_file_is_mapped_for_reading_only_so_that_it_need_not_fit_into_memory(
+    tmp_path: Path, written: np.ndarray
+) -> None:
+    kept = cache(tmp_path).bytes()
+    (path,) = tmp_path.rglob("*.u8")
+    (mapping,) = (line for line in Path("/proc/self/maps").read_text().splitlines() if path.name in line)
+    assert mapping.split()[1] == "r--s"
+    assert np.array_equal(kept.numpy(), written)
+
+
+def test_a_file_that_vanishes_before_it_is_mapped_is_no_reason_to_stop(
+    tmp_path: Path, written: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill = ByteFile.fill
+
+    def fill_and_lose(self: ByteFile, write: Callable[[BinaryIO], object]) -> None:
+        fill(self, write)
+        self.path.unlink()
+
+    monkeypatch.setattr(ByteFile, "fill", fill_and_lose)
     assert np.array_equal(cache(tmp_path).bytes().numpy(), written)
 
 

@@ -211,6 +211,25 @@ def test_weights_of_another_drn_are_refused_with_the_differences(net: nn.ModuleD
             check_model(config(tmp_path / "drn.pth", name=name), RGB, CLASSES, dense=True)
 
 
+@pytest.mark.parametrize("name", ["base.weight", "base.x.weight", "base.99.weight"])
+def test_a_file_with_names_of_another_kind_is_refused_by_its_own_key(
+    name: str, net: nn.ModuleDict, tmp_path: Path
+) -> None:
+    torch.save({**net.state_dict(), name: torch.zeros(1)}, tmp_path / "drn.pth")
+    with pytest.raises(UserError, match=f"model.pretrained_model: .*{name} is unknown"):
+        check_model(config(tmp_path / "drn.pth"), RGB, CLASSES, dense=True)
+
+
+@pytest.mark.parametrize("torch_up", [False, True])
+def test_scores_of_places_lie_over_the_pixels_whose_logits_they_make(torch_up: bool) -> None:
+    model = DRN("drn_d_22", (3, 20, 43), 2, use_torch_up=torch_up)
+    place_1_h_w = torch.zeros(1, 3, 6)
+    place_1_h_w[0, 1, 4] = 1
+    logits_1_1_2_H_W = model.enlarge(place_1_h_w.expand(1, 1, 2, 3, 6), (20, 43))
+    scores_1_H_W = model.enlarge_scores(place_1_h_w, (20, 43))
+    torch.testing.assert_close(scores_1_H_W[0], logits_1_1_2_H_W[0, 0, 0])
+
+
 @pytest.mark.parametrize("name", list(DESIGNS))
 def test_without_a_file_the_error_says_where_to_get_one_or_that_there_is_none(name: str) -> None:
     with pytest.raises(UserError) as caught:

@@ -10,7 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score, roc_auc_score
 from torch import Tensor
-from torchmetrics.functional.classification import binary_auroc, multiclass_jaccard_index
+from torchmetrics.functional.classification import (
+    binary_auroc,
+    multiclass_calibration_error,
+    multiclass_jaccard_index,
+)
 
 from src.utils.dense_metrics import DenseMetrics
 from src.utils.errors import NonFiniteError, UserError
@@ -95,6 +99,8 @@ def test_metrics_agree_with_sklearn_and_torchmetrics_on_the_whole_arrays(
     assert got["auroc"] == pytest.approx(binary_auroc(uncertainty / 10, wrong.long()).item(), abs=1e-5)
     assert got["auroc_bound"] == 0
     assert got["ece"] == pytest.approx(classification_metrics(log_probs, labels)["ece"], abs=1e-6)
+    theirs = multiclass_calibration_error(log_probs.float().exp(), labels, classes, n_bins=15, norm="l1")
+    assert got["ece"] == pytest.approx(theirs.item(), abs=1e-5)
 
 
 @settings(max_examples=20)
