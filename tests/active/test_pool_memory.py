@@ -1,0 +1,34 @@
+"""Scoring a pool of street scenes takes no more memory for more of them. ``pool_memory`` says how it is measured.
+
+Class probabilities kept of each scene would show here, by 350 MiB; a map of one number a pixel shows from hundreds of scenes
+on, which take minutes: ``python -m tests.active.pool_memory`` with 50 and with 500.
+"""
+
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks._memory import STATUS
+from tests.experiments import ROOT, environment
+
+FEW, MANY = 5, 40
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="peaks are read from Linux's /proc")
+def test_peak_memory_does_not_grow_with_the_pool() -> None:
+    few, many = (
+        float(
+            subprocess.run(
+                [sys.executable, "-m", "tests.active.pool_memory", str(count)],
+                cwd=ROOT,
+                env=environment(),
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
+        for count in (FEW, MANY)
+    )
+    assert few > 100, "ten passes' log-probabilities of one scene alone are 95 MiB"
+    assert many == pytest.approx(few, rel=0.1)
