@@ -1,7 +1,7 @@
 """Scoring a pool of street scenes takes no more memory for more of them. ``pool_memory`` says how it is measured.
 
-Class probabilities kept of each scene would show here, by 350 MiB; a map of one number a pixel shows from hundreds of scenes
-on, which take minutes: ``python -m tests.active.pool_memory`` with 50 and with 500.
+Class probabilities kept of each scene would show here, by 350 MiB; a map of one number a pixel shows from hundreds of
+scenes on, which take minutes: ``python -m tests.active.pool_memory`` with 50 and with 500.
 """
 
 import subprocess
