@@ -2,6 +2,7 @@
 Whatever else lies in the same folders under the same names (CamVid, say) is read just so."""
 
 import os
+import re
 from pathlib import Path
 
 from src.data.bundle import DatasetInfo
@@ -13,7 +14,8 @@ from src.data.scene_cache import Scene
 from src.data.scenes import Listing, SceneDataset
 from src.utils.errors import UserError
 
-IMAGE, IDS, TRAIN_IDS = "_leftImg8bit.png", "_gtFine_labelIds.png", "_gtFine_trainIds.png"
+IMAGE, IDS = "_leftImg8bit.png", "_gtFine_labelIds.png"
+TRAIN_IDS = re.compile(r"(_gtFine|_gtCoarse)?_trainIds\.png$")
 
 
 def _published(name: str) -> DatasetInfo:
@@ -92,11 +94,11 @@ class CityscapesYu(SceneDataset):
                 f"{images_list} names {len(images)} files and {labels_list} {len(labels)}; a line of each is one scene"
             )
         for image, label in zip(images, labels, strict=True):
-            frames = image.name.removesuffix(IMAGE), label.name.removesuffix(TRAIN_IDS)
+            frames = image.name.removesuffix(IMAGE), TRAIN_IDS.sub("", label.name)
             if frames[0] != frames[1] and frames != (image.name, label.name):
                 raise UserError(
                     f"{labels_list} names {label.name} in the line in which {images_list.name} has {image.name}; a "
-                    f"line of each is one scene, and its label ends in {TRAIN_IDS}; src/data/create_lists.sh makes "
+                    f"line of each is one scene, and its label ends in _trainIds.png; src/data/create_lists.sh makes "
                     "such lists"
                 )
         return [Scene(*paths) for paths in zip(images, labels, strict=True)]

@@ -186,6 +186,20 @@ def test_lists_that_are_wrong_are_explained(
             ask(config(tmp_path, "cityscapes_yu"))
 
 
+@pytest.mark.parametrize("kind", ["_gtCoarse", ""])
+def test_lists_may_name_coarse_labels_and_labels_of_other_makers(
+    kind: str, tmp_path: Path, listed: dict[str, list[Path]]
+) -> None:
+    renamed = []
+    for path in listed["train_labels.txt"]:
+        renamed.append(path.with_name(path.name.replace("_gtFine", kind)))
+        (tmp_path / path).rename(tmp_path / renamed[-1])
+    before = load_dataset(config(tmp_path, "cityscapes"), "cpu").train
+    write(tmp_path / "train_labels.txt", renamed)
+    train = load_dataset(config(tmp_path, "cityscapes_yu"), "cpu").train
+    assert torch.equal(train.labels(train.indices), before.labels(before.indices))
+
+
 def test_an_id_above_the_train_ids_is_told(tmp_path: Path, listed: dict[str, list[Path]]) -> None:
     path = save(tmp_path / listed["train_labels.txt"][0], np.full(SIZE, 19, np.uint8))
     with pytest.raises(UserError, match=f"^{re.escape(str(path))} holds the id 19 .*none of 0 … 18 and 255"):
