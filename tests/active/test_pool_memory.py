@@ -2,6 +2,9 @@
 
 Class probabilities kept of each scene would show here, by 350 MiB; a map of one number a pixel shows from hundreds of
 scenes on, which take minutes: ``python -m tests.active.pool_memory`` with 50 and with 500.
+
+The allocator gives every large tensor back at once here: what glibc keeps for reuse by default depends on the order of
+frees so much that peaks of the same pool differ by a quarter from machine to machine.
 """
 
 import subprocess
@@ -22,7 +25,7 @@ def test_peak_memory_does_not_grow_with_the_pool() -> None:
             subprocess.run(
                 [sys.executable, "-m", "tests.active.pool_memory", str(count)],
                 cwd=ROOT,
-                env=environment(),
+                env=environment() | {"MALLOC_MMAP_THRESHOLD_": str(2**17)},
                 capture_output=True,
                 text=True,
                 check=True,
@@ -31,4 +34,4 @@ def test_peak_memory_does_not_grow_with_the_pool() -> None:
         for count in (FEW, MANY)
     )
     assert few > 100, "ten passes' log-probabilities of one scene alone are 95 MiB"
-    assert many == pytest.approx(few, rel=0.1)
+    assert many <= 1.1 * few
