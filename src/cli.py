@@ -3,9 +3,12 @@
 import src.utils.openmp  # noqa: F401  isort: skip  (before torch)
 
 import argparse
+import os
 import resource
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 
 import torch
@@ -21,27 +24,37 @@ from src.config import Config, load_config
 from src.data import DataBundle, Task, availability, load_dataset
 from src.models.architectures import weights_origin
 from src.models.build import build_density
+from src.utils import processes
 from src.utils.console import RunConsole
 from src.utils.errors import UserError, in_a_line
 from src.utils.files import exclusive
+from src.utils.followers import records_of_run
 from src.utils.records import RunRecords
 from src.utils.seeding import RoundSeeds, make_deterministic
+from src.utils.stopping import INTERRUPTED, Stopped, signals_heard
 
 
 def main(task: Task | None = None, arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status; ``task`` None takes the dataset's own."""
     options = parse(arguments)
     try:
-        run(options, task)
+        with signals_heard():
+            device = processes.device_of_process(choose_device(options.device))
+            with processes.together(device), only_first_prints():
+                run(options, task, device)
     except UserError as error:
+        if processes.number():
+            # The first process has said so already if the error is everyone's, and torchrun then ends this one.
+            time.sleep(3)
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(
-            "interrupted; finished rounds are kept: the same command (without --overwrite) goes on from there",
-            file=sys.stderr,
-        )
-        return 130
+    except (Stopped, KeyboardInterrupt) as stop:
+        if processes.first():
+            print(
+                "stopped; nothing finished is lost: the same command (without --overwrite) goes on from there",
+                file=sys.stderr,
+            )
+        return stop.status if isinstance(stop, Stopped) else INTERRUPTED
     return 0
 
 
@@ -65,35 +78,35 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def run(options: argparse.Namespace, task: Task | None) -> None:
+def run(options: argparse.Namespace, task: Task | None, device: torch.device) -> None:
     """Check, then run what is not finished; UserError for anything that the user can mend."""
     config = load_config(options.config_path, options.set)
     plan = make_plan(config, task)
-    device = choose_device(options.device)
     runs = range(1, config.runs + 1) if options.run is None else [options.run]
     if not 1 <= runs[0] <= config.runs:
         raise UserError(f"--run {options.run}: the config has runs 1 to {config.runs}")
     if options.check:
         print(describe(config, plan, device, options))
         return
-    if idle := idle_note(config):
+    if (idle := idle_note(config)) and processes.first():
         print(idle, file=sys.stderr)
-    if config.wandb_logging:
+    if config.wandb_logging and processes.first():
         print("wandb_logging: not in this version, so nothing is sent to Weights & Biases", file=sys.stderr)
     make_deterministic()
     experiment = Experiment(config, options.output_dir)
     data: DataBundle | None = None
-    if options.overwrite:
+    if options.overwrite and processes.first():
         experiment.check_overwrite(options.run)
         # Data or a start that cannot be had must not cost the earlier results.
         data = load_dataset(config, device)
         for number in runs:
             start_pool(config, data, config.random_state[number - 1])
         experiment.clear(options.run)
-    experiment.check()
+    if processes.first():
+        experiment.check()
     for number in runs:
-        with exclusive(experiment.lock(number)):
-            records = RunRecords(experiment.run_folder(number), config.random_state[number - 1])
+        with exclusive(experiment.lock(number)) if processes.first() else nullcontext():
+            records = records_of_run(experiment.run_folder(number), config.random_state[number - 1])
             records.continue_to(len(plan.labels))
             if records.finished:
                 print(
@@ -101,10 +114,16 @@ def run(options: argparse.Namespace, task: Task | None) -> None:
                     f"--run {number} --overwrite this one"
                 )
             else:
-                data = data or load_dataset(config, device)
+                with (
+                    processes.first_before_others()
+                ):  # what one makes of files, or downloads, the others find
+                    data = data or load_dataset(config, device)
                 records.check_data(data.fingerprint())
-                experiment.write_description(number, device)
+                if processes.first():
+                    experiment.write_description(number, device)
                 run_one(config, plan, data, records, number, experiment)
+    if not processes.first():
+        return
     print(f"\n{config.name}, run {number}\n{round_table(records.rows, plan.task.headline)}\n")
     print(f"seconds  {phase_summary(records.rows)}")
     print(f"memory   {peak_memory():.0f} MiB at most")
@@ -122,17 +141,31 @@ def run_one(
     """Run one run to its end."""
     done, verbose = len(records.rows), config.training.verbose
     headline = plan.task.headline
-    with RunConsole(number, config.runs, len(plan.labels), done, verbose, headline) as console:
+    quiet = not processes.first()
+    with RunConsole(number, config.runs, len(plan.labels), done, verbose, headline, quiet) as console:
         console.start(
             f"{plan.info.name}: {plan.train_size} to train on, {plan.val_size} for validation, "
             f"{plan.info.test_size} for testing; {len(plan.labels)} rounds from {plan.labels[0]} to "
             f"{plan.labels[-1]} labels"
+            + (f"; {processes.count()} processes" if processes.count() > 1 else "")
         )
         for _ in run_rounds(config, plan, data, records, console):
+            if quiet:
+                continue
             if config.save_df:
                 experiment.write_csv()
             if config.save_plot:
                 draw_plots(experiment.folder, plan)
+
+
+@contextmanager
+def only_first_prints() -> Iterator[None]:
+    """What each of several processes would print on standard output comes from the first alone."""
+    if processes.first():
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 def draw_plots(folder: Path, plan: Plan) -> list[Path]:

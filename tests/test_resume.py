@@ -288,7 +288,7 @@ def test_interrupt_keeps_finished_rounds(
     """Ctrl-C in the second round: status 130, no traceback, and the same command goes on."""
     from src.active import loop
 
-    fit, calls = loop.fit, 0
+    fit, calls = loop.Training.run, 0
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         nonlocal calls
@@ -299,7 +299,7 @@ def test_interrupt_keeps_finished_rounds(
 
     interrupted_outputs, whole = tmp_path / "interrupted", tmp_path / "whole"
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "fit", interrupted)
+        patch.setattr(loop.Training, "run", interrupted)
         outcome = run_cli(*command(digits_config, interrupted_outputs))
     assert outcome.status == 130
     assert "goes on from there" in outcome.err

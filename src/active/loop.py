@@ -3,6 +3,7 @@ Each step is a module beside this one; here is only their order."""
 
 from collections.abc import Iterator
 
+from src.active.checkpoint import Checkpoint
 from src.active.plan import Plan, mc_passes, queries
 from src.active.pool import Pool
 from src.active.scoring import PoolView, fit_density, subsample
@@ -11,11 +12,13 @@ from src.config import Config
 from src.data import DataBundle
 from src.data.augment import augmentation
 from src.models.build import build_density, build_model
-from src.models.training import fit
+from src.models.training import Training
+from src.utils import processes
 from src.utils.console import RunConsole
 from src.utils.errors import UserError
 from src.utils.records import Query, RunRecords
 from src.utils.seeding import RoundSeeds
+from src.utils.stopping import in_steps
 from src.utils.timing import PhaseTimer
 
 
@@ -25,14 +28,18 @@ def run_rounds(
     """Run the rounds that ``records`` does not have yet; each is on disk when its number is yielded.
 
     Every draw comes from (the run's seed, round, purpose), so a run that was killed and resumed gives the records
-    of one that never was. Raises NonFiniteError, with the round, where training or scoring diverges.
+    of one that never was, also within a round if it was asked to stop. Several processes go through this side by side:
+    each trains on its part of a batch and scores its part of the pool, and the first writes the records.
+    Raises NonFiniteError, with the round, where training or scoring diverges, and Stopped when it was asked to.
     """
     taken_up = records.labelled_in_round_N
     pool = start_pool(config, data, records.run_seed) if taken_up is None else Pool(taken_up)
     while not records.finished:
         round_ = len(records.rows)
+        checkpoint = Checkpoint(records.folder, round_, config, data.fingerprint())
         try:
-            run_round(round_, config, plan, data, pool, records, console)
+            with in_steps(), checkpoint.kept_on_stop():
+                run_round(round_, config, plan, data, pool, records, checkpoint, console)
         except UserError as error:
             raise type(error)(f"round {round_ + 1} (seed {records.run_seed}): {error}") from error
         yield round_
@@ -45,6 +52,7 @@ def run_round(
     data: DataBundle,
     pool: Pool,
     records: RunRecords,
+    checkpoint: Checkpoint,
     console: RunConsole,
 ) -> None:
     """model → fit → evaluate → record → look at the pool → choose → label."""
@@ -57,18 +65,26 @@ def run_round(
         model = build_model(config, plan.input_shape, plan.info.nb_classes, seeds, device)
         density = build_density(config, seeds)
     with timer.phase("fit"):
-        history = fit(
-            model, data.train, labelled, held_out, training, config.optimizer, seeds,
-            lambda epoch, train, val: console.epoch(len(labelled), epoch, train, val),
+        fit = Training(
+            model,
+            data.train,
+            labelled,
+            held_out,
+            training,
+            config.optimizer,
+            seeds,
             augmentation(config, data),
-        )  # fmt: skip
+        )
+        checkpoint.take_up(fit)
+        history = fit.run(lambda epoch, train, val: console.epoch(len(labelled), epoch, train, val))
     with timer.phase("density"):
         if density is not None:
             fit_density(density, model, data.train, labelled, held_out)
     with timer.phase("evaluate"):
         fitted = Fitted(model, density, passes, seeds)
         splits = plan.task.evaluate(fitted, data, labelled, held_out)
-        plan.task.illustrate(fitted, data, records.folder, round_)
+        if processes.first():
+            plan.task.illustrate(fitted, data, records.folder, round_)
     row = {
         "round": round_,
         "labelled": len(labelled),

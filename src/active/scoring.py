@@ -14,7 +14,8 @@ from src.active.maps import per_pixel
 from src.active.task import set_prediction_mode
 from src.models.density import DensityModel
 from src.models.network import Network
-from src.models.prediction import Source, batches, feature_batches, member_log_probs, refuse_non_finite
+from src.models.prediction import Source, feature_batches, map_batches, member_log_probs, refuse_non_finite
+from src.utils.processes import joined, share
 from src.utils.seeding import RoundSeeds
 
 
@@ -50,11 +51,12 @@ def fit_density(
     """Fit on the features that the (restored best) weights give the labelled inputs, in order, un-augmented.
 
     Of a dense model every place of a feature map is a sample, and its class the one that the model predicts there.
-    Features leave the network batch by batch; how many of them are held is for the density head to say.
+    Features leave the network batch by batch, of several processes each its share; how many are held is for the density
+    head to say.
     """
 
     def labelled_features(indices_N: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        for indices_B, features_B_S in feature_batches(model, source, indices_N):
+        for indices_B, features_B_S in feature_batches(model, source, share(indices_N)):
             if model.dense:
                 predicted_B_h_w = model.classify(features_B_S[None])[0].argmax(1)
                 yield features_B_S.movedim(1, -1).flatten(0, -2), predicted_B_h_w.flatten()
@@ -70,6 +72,8 @@ def fit_density(
 def score_pool(heuristic: Heuristic, view: PoolView) -> Tensor:
     """scores_N in float64 on the CPU for the candidates; ``mc_passes`` > 1 scores under that many dropout masks.
 
+    Of several processes each scores its share, and all get the scores of the whole: eight bytes an input, no features.
+
     Raises NonFiniteError with the dataset indices where a score is NaN or infinite.
     """
     model, source, indices_N = view.model, view.source, view.candidates_N
@@ -77,26 +81,34 @@ def score_pool(heuristic: Heuristic, view: PoolView) -> Tensor:
         uniform_N = torch.rand(len(indices_N), generator=view.seeds.generator("random scores"))
         return heuristic.score(uniform_N).double()
     set_prediction_mode(model, 1 if heuristic.consumes == "surprise" else view.mc_passes, view.seeds)
-    score = heuristic.score
-    evidence: Iterator[tuple[Tensor, Tensor]]
-    if heuristic.consumes == "surprise":
+    score, surprise = heuristic.score, heuristic.consumes == "surprise"
+    if surprise:
         assert view.density is not None
         score = view.density.surprise
-        evidence = feature_batches(model, source, indices_N)
-    else:
-        evidence = ((indices, member_log_probs(model, x)) for indices, x in batches(source, indices_N, model))
-    scores_N, done = torch.empty(len(indices_N), dtype=torch.float64), 0
-    for indices_B, evidence_B in evidence:
+
+    def scores(indices_B: Tensor, inputs_1_B_S: Tensor) -> Tensor:
+        if surprise:
+            evidence_B = model.encode(inputs_1_B_S)[0]
+            refuse_non_finite(evidence_B, indices_B, "the hidden features")
+        else:
+            evidence_B = member_log_probs(model, inputs_1_B_S)
         scores_B = view.reduce(per_pixel(score, evidence_B) if model.dense else score(evidence_B))
         refuse_non_finite(scores_B, indices_B, "the scores")
-        scores_N[done : done + len(scores_B)] = scores_B
+        return scores_B
+
+    own_n, done = share(indices_N), 0
+    scores_n = torch.empty(len(own_n), dtype=torch.float64, device=source.device)
+    for _, scores_B in map_batches(scores, source, own_n, model):
+        scores_n[done : done + len(scores_B)] = scores_B
         done += len(scores_B)
-    return scores_N
+    return joined(scores_n).cpu()
 
 
 @torch.no_grad()
 def collect(evidence: Evidence, view: PoolView) -> object:
     """One kind of evidence of the whole pool (its shape is told at ``Evidence``), on the model's device.
+
+    Of several processes each looks at its share, and all get the whole.
 
     Raises NonFiniteError with the dataset indices where a log-probability or a feature is NaN or infinite.
     """
@@ -107,24 +119,26 @@ def collect(evidence: Evidence, view: PoolView) -> object:
         return view.density
     if evidence in ("features", "labelled_features"):
         indices = view.candidates_N if evidence == "features" else view.labelled_L
-        parts = feature_batches(model, source, indices)
+        own = share(indices)
+        parts = feature_batches(model, source, own)
         if model.dense:
             parts = ((indices_B, maps_B_D_h_w.mean((-2, -1))) for indices_B, maps_B_D_h_w in parts)
-        return _gather(parts, len(indices))
+        return joined(_gather(parts, len(own)))
+    own_n = share(view.candidates_N)
     if evidence == "last_layer":
-        both_N_EC = _gather(_last_layer(view), len(view.candidates_N))
+        both_N_EC = joined(_gather(_last_layer(view, own_n), len(own_n)))
         return LastLayer(both_N_EC[:, : -view.nb_classes], both_N_EC[:, -view.nb_classes :])
     set_prediction_mode(model, view.mc_passes, view.seeds)
-    log_probs = (
-        (indices_B, _checked(member_log_probs(model, inputs_1_B_S), indices_B))
-        for indices_B, inputs_1_B_S in batches(source, view.candidates_N, model)
-    )
-    return _gather(log_probs, len(view.candidates_N))
+
+    def log_probs(indices_B: Tensor, inputs_1_B_S: Tensor) -> Tensor:
+        return _checked(member_log_probs(model, inputs_1_B_S), indices_B)
+
+    return joined(_gather(map_batches(log_probs, source, own_n, model), len(own_n)))
 
 
-def _last_layer(view: PoolView) -> Iterator[tuple[Tensor, Tensor]]:
+def _last_layer(view: PoolView, indices_N: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """(indices_B, both_B_EC): inputs and log-probabilities side by side, of one run of the pool through the model."""
-    for indices_B, features_B_D in feature_batches(view.model, view.source, view.candidates_N):
+    for indices_B, features_B_D in feature_batches(view.model, view.source, indices_N):
         inputs_B_E = view.model.last_inputs(features_B_D[None])[0]
         log_probs_B_C = view.model.classify(features_B_D[None])[0].log_softmax(-1)
         yield indices_B, torch.cat([inputs_B_E, _checked(log_probs_B_C, indices_B)], dim=1)

@@ -12,10 +12,12 @@ from src.active.heuristics import Heuristic
 from src.active.maps import Reduction, per_pixel
 from src.active.task import Fitted, Metrics, finite_loss, set_prediction_mode
 from src.data import DataBundle, DatasetInfo, Source
-from src.models.prediction import batches, member_log_probs, predictive_log_probs, refuse_non_finite
+from src.layers.stochastic import passes_of
+from src.models.prediction import map_batches, member_log_probs, predictive_log_probs, refuse_non_finite
 from src.utils.dense_metrics import DenseMetrics
 from src.utils.errors import UserError
 from src.utils.panels import save_panels
+from src.utils.processes import share
 
 SPLITS = {"train": "labelled scenes", "val": "validation scenes", "test": "test scenes"}
 PICTURED = 4
@@ -56,9 +58,9 @@ class Segmentation:
         def measure(source: Source, indices_N: Tensor) -> tuple[float, DenseMetrics]:
             loss = finite_loss(fitted.model, source, indices_N)
             metrics = DenseMetrics(self.info.nb_classes, self.ignore_label, source.device)
-            for seen in self._predict(fitted, source, indices_N):
+            for seen in self._predict(fitted, source, share(indices_N)):
                 metrics.update(seen.log_probs_B_C_H_W, seen.uncertainty_B_H_W, source.labels(seen.indices_B))
-            return loss, metrics
+            return loss, metrics.of_all_processes()
 
         splits = {
             "train": measure(data.train, labelled_L),
@@ -107,22 +109,27 @@ class Segmentation:
     def _predict(self, fitted: Fitted, source: Source, indices_N: Tensor) -> Iterator[Predicted]:
         """Every batch of these scenes; NonFiniteError with the dataset indices where a number is not finite."""
         model, density = fitted.model, fitted.density
-        set_prediction_mode(model, fitted.mc_passes, fitted.seeds)
-        for indices_B, inputs_1_B_S in batches(source, indices_N, model):
+
+        def predicted(indices_B: Tensor, inputs_1_B_S: Tensor) -> Predicted:
+            if passes_of(model) != fitted.mc_passes:
+                # The same masks again: the density has looked without any.
+                set_prediction_mode(model, fitted.mc_passes, fitted.seeds)
             log_probs_B_K_C_H_W = member_log_probs(model, inputs_1_B_S)
             if self.heuristic.consumes == "surprise":
                 assert density is not None
                 model.eval()
                 surprise_B_h_w = per_pixel(density.surprise, model.encode(inputs_1_B_S)[0]).float()
                 uncertainty_B_H_W = model.enlarge_scores(surprise_B_h_w, inputs_1_B_S.shape[-2:])
-                # The same masks again: a density looks without any.
-                set_prediction_mode(model, fitted.mc_passes, fitted.seeds)
             else:
                 uncertainty_B_H_W = per_pixel(self.heuristic.score, log_probs_B_K_C_H_W)
             log_probs_B_C_H_W = predictive_log_probs(log_probs_B_K_C_H_W)
             refuse_non_finite(log_probs_B_C_H_W, indices_B, "the predicted log-probabilities")
             refuse_non_finite(uncertainty_B_H_W, indices_B, "the uncertainties")
-            yield Predicted(indices_B, log_probs_B_C_H_W, uncertainty_B_H_W)
+            return Predicted(indices_B, log_probs_B_C_H_W, uncertainty_B_H_W)
+
+        set_prediction_mode(model, fitted.mc_passes, fitted.seeds)
+        for _, seen in map_batches(predicted, source, indices_N, model):
+            yield seen
 
 
 def _spread(indices_N: Tensor, count: int) -> Tensor:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, cast
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -74,7 +75,8 @@ class StackedBatchNorm2d(nn.Module):
     """Batch normalisation whose statistics are each member's own.
 
     While training, a batch with a single value a channel (one input, one pixel) has no variance; it is normalised
-    by the running statistics, which it leaves as they are, and the last batch of an epoch may have any size.
+    by the running statistics, which it leaves as they are, and the last batch of an epoch may have any size. Of several
+    processes that train together (``torch.distributed``) each normalises by the statistics of the whole batch.
     """
 
     running_mean_M_C: Tensor
@@ -93,11 +95,16 @@ class StackedBatchNorm2d(nn.Module):
         self.momentum, self.eps = plain.momentum, plain.eps
 
     def forward(self, x_M_N_C_H_W: Tensor) -> Tensor:
+        together = self.training and dist.is_initialized() and dist.get_world_size() > 1
         by_batch = self.training and x_M_N_C_H_W[0, :, 0].numel() > 1
 
         def normalize(
             x_N_C_H_W: Tensor, mean_C: Tensor, var_C: Tensor, weight_C: Tensor, bias_C: Tensor
         ) -> Tensor:
+            if together:
+                return _batch_norm_of_all_processes(
+                    x_N_C_H_W, mean_C, var_C, weight_C, bias_C, self.momentum, self.eps
+                )
             return F.batch_norm(x_N_C_H_W, mean_C, var_C, weight_C, bias_C, by_batch, self.momentum, self.eps)
 
         return each_member(
@@ -106,6 +113,34 @@ class StackedBatchNorm2d(nn.Module):
             *(self.running_mean_M_C, self.running_var_M_C, self.weight_M_C, self.bias_M_C),
             members=len(self.weight_M_C),
         )
+
+
+def _batch_norm_of_all_processes(
+    x_N_C_H_W: Tensor,
+    mean_C: Tensor,
+    var_C: Tensor,
+    weight_C: Tensor,
+    bias_C: Tensor,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    """As F.batch_norm while training, with the statistics of all processes' inputs; torch's SyncBatchNorm is for GPUs
+    alone."""
+    from torch.distributed.nn.functional import all_reduce  # warns where torch has no torch.distributed
+
+    x = x_N_C_H_W.float()
+    count = x.new_tensor(x.numel() // x.shape[1])
+    dist.all_reduce(count)
+    if count < 2:
+        return F.batch_norm(x_N_C_H_W, mean_C, var_C, weight_C, bias_C, False, momentum, eps)
+    batch_mean_C = all_reduce(x.sum((0, 2, 3))) / count
+    centred = x - batch_mean_C[:, None, None]
+    batch_var_C = all_reduce(centred.square().sum((0, 2, 3))) / count
+    with torch.no_grad():
+        mean_C.lerp_(batch_mean_C, momentum)
+        var_C.lerp_(batch_var_C * (count / (count - 1)), momentum)
+    scale_C = weight_C * (batch_var_C + eps).rsqrt()
+    return (centred * scale_C[:, None, None] + bias_C[:, None, None]).to(x_N_C_H_W.dtype)
 
 
 class Folded(nn.Module):

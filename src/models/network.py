@@ -26,6 +26,8 @@ class Network(nn.Module, ABC):
     feature_dims: int
     largest_map: int = 0
     """Values in the largest feature map of one input, which batches are sized by; 0: no more than in the input."""
+    most_at_once: int | None = None
+    """Inputs that may be looked at together after training, once a GPU had no memory for more."""
 
     @property
     def members(self) -> int:

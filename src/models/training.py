@@ -1,8 +1,13 @@
 """Fitting one round's network: optimiser, scheduler, epochs, early stopping and the return to the best weights.
-All members are trained at once; each has its own batches, dropout masks and stopping time."""
+All members are trained at once; each has its own batches, dropout masks and stopping time.
 
-from collections.abc import Callable, Iterable, Sequence
+Training can be stopped between any two steps and taken up again by another process, to the same weights. Of several
+processes each computes its part of every batch, and all have the same weights after each step."""
+
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +19,12 @@ from src.layers.stacked import member_state
 from src.layers.stochastic import stochastic_layers
 from src.layers.variational import posterior_parameters
 from src.models.network import Network
+from src.models.parallel import data_parallel, whole_batch
 from src.models.prediction import Source, mean_loss, weighted_mean
-from src.utils.errors import NonFiniteError
+from src.utils import processes
+from src.utils.errors import NonFiniteError, UserError
 from src.utils.seeding import RoundSeeds
+from src.utils.stopping import check_together
 
 Scheduler = StepLR | LambdaLR | ReduceLROnPlateau | CosineAnnealingWarmRestarts
 OnEpoch = Callable[[int, float, float], None]
@@ -53,34 +61,84 @@ def fit(
     on_epoch: OnEpoch = lambda epoch, train_loss, val_loss: None,
     augment: Augment | None = None,
 ) -> FitHistory:
-    """Train in place and return the history; ``indices`` are dataset indices into ``source``.
+    """All of a Training at once."""
+    return Training(model, source, train_indices_N, val_indices_V, training, optimizer, seeds, augment).run(
+        on_epoch
+    )
+
+
+class Training:
+    """Fits a network in place, all of its members; ``indices`` are dataset indices into ``source``.
 
     Early stopping and the best weights go by the mean validation objective (as after training: a BNN's has no
     divergence in it); a tie is an improvement.
-    Raises NonFiniteError with the epoch and the dataset indices of the first batch whose loss is not finite.
     """
-
-    def fit_together(part: Network, members: Iterable[int]) -> FitHistory:
-        return JointFit(
-            part, members, source, train_indices_N, val_indices_V, training, optimizer, seeds, augment
-        ).run(on_epoch)
-
-    if training.scheduler != "reduce_on_plateau":
-        return fit_together(model, range(model.members))
-    # Members on a plateau at different times need different learning rates, so they train one by one.
-    history = FitHistory()
-    for member, part in enumerate(model.split()):
-        history.extend(fit_together(part, [member]))
-    return history
-
-
-class JointFit:
-    """One call of ``fit`` for members that share an optimiser."""
 
     def __init__(
         self,
         model: Network,
-        members: Iterable[int],
+        source: Source,
+        train_indices_N: Tensor,
+        val_indices_V: Tensor,
+        training: TrainingConfig,
+        optimizer: OptimizerConfig,
+        seeds: RoundSeeds,
+        augment: Augment | None = None,
+    ) -> None:
+        self.model = model
+        parts: list[tuple[Network, list[int]]] = [(model, list(range(model.members)))]
+        if training.scheduler == "reduce_on_plateau":
+            # Members on a plateau at different times need different learning rates, so they train one by one.
+            parts = [(part, [member]) for member, part in enumerate(model.split())]
+        self._fits = [
+            JointFit(
+                part, members, source, train_indices_N, val_indices_V, training, optimizer, seeds, augment
+            )
+            for part, members in parts
+        ]
+        self._done: list[FitHistory] = []
+
+    def run(self, on_epoch: OnEpoch = lambda epoch, train_loss, val_loss: None) -> FitHistory:
+        """Train to the end, from wherever it was, and return the history.
+
+        Raises NonFiniteError with the epoch and the dataset indices of the first batch whose loss is not finite,
+        UserError where a GPU's memory is too small for a batch, and Stopped between two steps.
+        """
+        for fit in self._fits[len(self._done) :]:
+            self._done.append(fit.run(on_epoch))
+        history = FitHistory()
+        for done in self._done:
+            history.extend(done)
+        return history
+
+    def state(self) -> dict[str, Any] | None:
+        """All that ``load`` needs, of tensors and plain types; None in the midst of a step, which cannot be."""
+        at_work = self._fits[len(self._done)] if len(self._done) < len(self._fits) else None
+        if at_work is not None and at_work.in_step:
+            return None
+        return {
+            "network": {name: tensor.detach() for name, tensor in member_state(self.model).items()},
+            "done": [vars(done) for done in self._done],
+            "at_work": None if at_work is None else at_work.state(),
+        }
+
+    @torch.no_grad()
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on where another Training of the same network and data was when it told its ``state``."""
+        for name, tensor in member_state(self.model).items():
+            tensor.copy_(state["network"][name])
+        self._done = [FitHistory(**done) for done in state["done"]]
+        if state["at_work"] is not None:
+            self._fits[len(self._done)].load(state["at_work"])
+
+
+class JointFit:
+    """The training of members that share an optimiser."""
+
+    def __init__(
+        self,
+        model: Network,
+        members: Sequence[int],
         source: Source,
         train_indices_N: Tensor,
         val_indices_V: Tensor,
@@ -95,95 +153,179 @@ class JointFit:
         self.val_indices_V = val_indices_V.to(self.device)
         # No larger than the set: torch cannot split by just any integer that a config may hold.
         self.batch_size = min(training.batch_size, len(train_indices_N))
+        self.objective = data_parallel(model)
         self.optimizer = make_optimizer(model, optimizer)
         self.scheduler = make_scheduler(self.optimizer, training, optimizer)
-        members = list(members)
-        self.order_generators = [seeds.generator(f"batch order of member {member}") for member in members]
-        self.augment_generators = [seeds.generator(f"augmentation of member {member}") for member in members]
-        masks = [seeds.generator(f"dropout of member {member}", self.device) for member in members]
+        self.in_step = False
+
+        def generators(purpose: str, device: torch.device | str = "cpu") -> list[torch.Generator]:
+            return [seeds.generator(f"{purpose} of member {member}", device) for member in members]
+
+        # Processes agree on the order, and differ in what they draw for their parts of it.
+        process = f" in process {processes.number()}" if processes.number() else ""
+        self.generators = {
+            "order": generators("batch order"),
+            "augmentation": generators(f"augmentation{process}"),
+            "masks": generators(f"dropout{process}", self.device),
+        }
         for layer in stochastic_layers(model):
-            layer.use_generators(masks)
+            layer.use_generators(self.generators["masks"])
+        self.best = BestWeights(model, latest=not training.load_best_model)
+        self.at = Progress([None] * model.members)
 
     def run(self, on_epoch: OnEpoch) -> FitHistory:
-        members = self.model.members
-        best = BestWeights(self.model, latest=not self.training.load_best_model)
-        stopped_at: list[int | None] = [None] * members
-        train_losses, val_losses, rates = [], [], []
-        for epoch in range(self.training.epochs):
-            rates.append(self.optimizer.param_groups[0]["lr"])
-            running_M = torch.tensor([stop is None for stop in stopped_at], device=self.device)
-            train_losses.append(self._train_epoch(epoch, running_M))
-            val_losses.append(self._validate(epoch, running_M))
-            self._step_scheduler(val_losses[-1])
-            on_epoch(epoch + 1, sum(train_losses[-1]) / members, sum(val_losses[-1]) / members)
-            for member in range(members):
-                if stopped_at[member] is not None:
-                    continue
-                best.update(member, epoch, val_losses[-1][member])
-                patience = self.training.patience_early_stopping
-                if self.training.early_stopping and epoch - best.epoch[member] >= patience:
-                    stopped_at[member] = epoch + 1
-            if None not in stopped_at:
-                break
-        best.restore()  # also of members that stopped, and were trained on beside the others
-        epochs = [stopped or self.training.epochs for stopped in stopped_at]
+        """As ``Training.run``, of these members."""
+        at, members = self.at, self.model.members
+        while at.epoch < self.training.epochs and None in at.stopped_at:
+            running_M = torch.tensor([stop is None for stop in at.stopped_at], device=self.device)
+            train_loss_M = self._train_epoch(running_M)
+            val_loss_M = self._validate(running_M)
+            self._end_epoch(train_loss_M, val_loss_M)
+            on_epoch(at.epoch, sum(train_loss_M) / members, sum(val_loss_M) / members)
+        self.best.restore()  # also of members that stopped, and were trained on beside the others
+        epochs = [stopped or self.training.epochs for stopped in at.stopped_at]
         return FitHistory(
             epochs,
-            [epoch + 1 for epoch in best.epoch],
-            _by_member(train_losses, epochs),
-            _by_member(val_losses, epochs),
-            [rates[:count] for count in epochs],
+            [epoch + 1 for epoch in self.best.epoch],
+            _by_member(at.train_losses, epochs),
+            _by_member(at.val_losses, epochs),
+            [at.rates[:count] for count in epochs],
         )
 
-    def _train_epoch(self, epoch: int, running_M: Tensor) -> list[float]:
-        """One pass over the labelled set; the mean training loss of each member, finite for those still running."""
+    def state(self) -> dict[str, Any]:
+        """Where it is, but for the network's weights."""
+        return {
+            "at": vars(self.at),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+            "best": self.best.state(),
+            "generators": {
+                name: [generator.get_state() for generator in of_members]
+                for name, of_members in self.generators.items()
+            },
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on there."""
+        self.at = Progress(**state["at"])
+        self.at.order_M_N = self.at.order_M_N.to(self.device)
+        self.at.losses = [loss_M.to(self.device) for loss_M in self.at.losses]
+        self.at.weights = [weight_M.to(self.device) for weight_M in self.at.weights]
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+        self.best.load(state["best"])
+        if processes.first():  # others draw on from where their own are; nothing hangs on what they draw
+            for name, of_members in self.generators.items():
+                for generator, drawn in zip(of_members, state["generators"][name], strict=True):
+                    generator.set_state(drawn)
+
+    def _train_epoch(self, running_M: Tensor) -> list[float]:
+        """What is left of a pass over the labelled set; each member's mean loss over all of it, finite for those that
+        are running."""
         self.model.train()
-        members, count = self.model.members, len(self.train_indices_N)
-        order_M_N = torch.stack([torch.randperm(count, generator=g) for g in self.order_generators])
-        indices_M_N = self.train_indices_N[order_M_N.to(self.device)]
-        losses, weights = [], []
-        for indices_M_B in indices_M_N.split(self.batch_size, 1):
-            flat = indices_M_B.flatten()
-            inputs_MB_S, labels_MB = self.source.inputs(flat), self.source.labels(flat)
-            if self.augment is not None:
-                inputs_MB_S, labels_MB = self.augment(inputs_MB_S, labels_MB, self.augment_generators)
-            inputs_M_B_S = inputs_MB_S.unflatten(0, (members, -1))
-            labels_M_B = labels_MB.unflatten(0, (members, -1))
-            self.optimizer.zero_grad(set_to_none=True)
-            loss_M = self.model.loss(inputs_M_B_S, labels_M_B, epoch)
-            loss_M.sum().backward()
-            self.optimizer.step()
-            losses.append(loss_M.detach())
-            weights.append(self.model.loss_weight(labels_M_B))
-        losses_B_M = torch.stack(losses)
+        at = self.at
+        if not len(at.order_M_N):
+            count = len(self.train_indices_N)
+            order_M_N = [torch.randperm(count, generator=g) for g in self.generators["order"]]
+            at.order_M_N = torch.stack(order_M_N).to(self.device)
+        indices_M_N = self.train_indices_N[at.order_M_N]
+        for indices_M_B in indices_M_N.split(self.batch_size, 1)[len(at.losses) :]:
+            check_together()
+            self.in_step = True
+            loss_M, weight_M = self._step(indices_M_B)
+            self.in_step = False
+            at.losses.append(loss_M)
+            at.weights.append(weight_M)
+        losses_B_M, weights_B_M = torch.stack(at.losses), torch.stack(at.weights)
         # Looked at once an epoch: a look after each batch would make a GPU wait.
         if (diverged_B_M := ~losses_B_M.isfinite() & running_M).any():
             batch, member = diverged_B_M.nonzero()[0].tolist()
-            self._refuse(losses_B_M[batch, member].item(), indices_M_N[member], epoch, batch)
-        weights_B_M = torch.stack(weights)
+            self._refuse(losses_B_M[batch, member].item(), indices_M_N[member], batch)
         return weighted_mean((losses_B_M.double() * weights_B_M).sum(0), weights_B_M.sum(0)).tolist()
 
-    def _validate(self, epoch: int, running_M: Tensor) -> list[float]:
+    def _step(self, indices_M_B: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of the optimiser; loss_M of the batch, and what it counts for."""
+        members = self.model.members
+        own_M_b = part = indices_M_B.tensor_split(processes.count(), 1)[processes.number()]
+        if not part.shape[1]:
+            own_M_b = indices_M_B[
+                :, -1:
+            ]  # a batch smaller than there are processes: one that counts for nothing
+        flat = own_M_b.flatten()
+        inputs_Mb_S, labels_Mb = self.source.inputs(flat), self.source.labels(flat)
+        if self.augment is not None:
+            inputs_Mb_S, labels_Mb = self.augment(inputs_Mb_S, labels_Mb, self.generators["augmentation"])
+        inputs_M_b_S = inputs_Mb_S.unflatten(0, (members, -1))
+        labels_M_b = labels_Mb.unflatten(0, (members, -1))
+        self.optimizer.zero_grad(set_to_none=True)
+        try:
+            loss_M = self.objective(inputs_M_b_S, labels_M_b, self.at.epoch)
+            weight_M = self.model.loss_weight(labels_M_b) * bool(part.shape[1])
+            minimised_M, loss_M, weight_M = whole_batch(loss_M, weight_M)
+            minimised_M.sum().backward()
+        except torch.OutOfMemoryError:
+            raise UserError(
+                f"{self.device} has no memory to train {members} members on {own_M_b.shape[1]} inputs at once; lower "
+                "training.batch_size or model.ensemble, or take more GPUs (torchrun): results depend on the size of a "
+                "batch, so that it is not changed for you"
+            ) from None
+        self.optimizer.step()
+        return loss_M, weight_M
+
+    def _validate(self, running_M: Tensor) -> list[float]:
         loss_M = mean_loss(self.model, self.source, self.val_indices_V)
         if (~loss_M.isfinite() & running_M).any():
             raise NonFiniteError(
-                f"the validation loss became {loss_M.tolist()} in epoch {epoch + 1}; lower optimizer.lr"
+                f"the validation loss became {loss_M.tolist()} in epoch {self.at.epoch + 1}; lower optimizer.lr"
             )
         return loss_M.tolist()
 
-    def _refuse(self, loss: float, indices_N: Tensor, epoch: int, batch: int) -> None:
+    def _end_epoch(self, train_loss_M: list[float], val_loss_M: list[float]) -> None:
+        """Nothing in here is a step, so that it is done as a whole or not at all."""
+        at = self.at
+        at.rates.append(self.optimizer.param_groups[0]["lr"])
+        at.train_losses.append(train_loss_M)
+        at.val_losses.append(val_loss_M)
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(val_loss_M[0])
+        elif self.scheduler is not None:
+            with warnings.catch_warnings():
+                # Of no step of the optimiser before this one: it was made before training was stopped.
+                warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
+                self.scheduler.step()
+        for member in range(self.model.members):
+            if at.stopped_at[member] is not None:
+                continue
+            self.best.update(member, at.epoch, val_loss_M[member])
+            patience = self.training.patience_early_stopping
+            if self.training.early_stopping and at.epoch - self.best.epoch[member] >= patience:
+                at.stopped_at[member] = at.epoch + 1
+        at.epoch += 1
+        at.order_M_N, at.losses, at.weights = at.order_M_N[:0], [], []
+
+    def _refuse(self, loss: float, indices_N: Tensor, batch: int) -> None:
         indices = indices_N.split(self.batch_size)[batch].tolist()
         raise NonFiniteError(
-            f"the training loss became {loss} in epoch {epoch + 1}, "
+            f"the training loss became {loss} in epoch {self.at.epoch + 1}, "
             f"batch {batch + 1} (dataset indices {', '.join(map(str, indices))}); "
             "lower optimizer.lr or look at these inputs"
         )
 
-    def _step_scheduler(self, val_loss_M: list[float]) -> None:
-        if isinstance(self.scheduler, ReduceLROnPlateau):
-            self.scheduler.step(val_loss_M[0])
-        elif self.scheduler is not None:
-            self.scheduler.step()
+
+@dataclass
+class Progress:
+    """Where a JointFit is: what its epochs came to, and the steps of the epoch that is not over."""
+
+    stopped_at: list[int | None]
+    """A member's last epoch, counted from 1; None while it is running."""
+    epoch: int = 0
+    train_losses: list[list[float]] = field(default_factory=list)
+    val_losses: list[list[float]] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    order_M_N: Tensor = field(default_factory=lambda: torch.empty(0, 0, dtype=torch.int64))
+    losses: list[Tensor] = field(default_factory=list)
+    weights: list[Tensor] = field(default_factory=list)
 
 
 class BestWeights:
@@ -207,6 +349,16 @@ class BestWeights:
             return
         for copy, tensor in zip(self._copies, self._tensors, strict=True):
             copy[member] = tensor[member]
+
+    def state(self) -> dict[str, Any]:
+        """The copies, with their epochs and losses."""
+        return {"copies": self._copies, "epoch": self.epoch, "loss": self.loss}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over another's."""
+        for copy, tensor in zip(self._copies, state["copies"], strict=True):
+            copy.copy_(tensor)
+        self.epoch, self.loss = list(state["epoch"]), list(state["loss"])
 
     @torch.no_grad()
     def restore(self) -> None:

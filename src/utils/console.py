@@ -9,10 +9,17 @@ from src.utils.records import Row
 
 class RunConsole:
     """Progress of one run. With ``verbose``, or on a terminal, a bar; in any case a line at the start and after each
-    round."""
+    round (on standard output). ``quiet``: never a bar."""
 
     def __init__(
-        self, run: int, runs: int, rounds: int, done: int, verbose: bool, metric: str = "accuracy"
+        self,
+        run: int,
+        runs: int,
+        rounds: int,
+        done: int,
+        verbose: bool,
+        metric: str = "accuracy",
+        quiet: bool = False,
     ) -> None:
         self._metric = metric
         self._prefix = f"run {run}/{runs}"
@@ -23,7 +30,7 @@ class RunConsole:
             desc=self._prefix,
             unit="round",
             leave=False,
-            disable=not (verbose or sys.stderr.isatty()),
+            disable=quiet or not (verbose or sys.stderr.isatty()),
             mininterval=0.1 if sys.stderr.isatty() else 10,
         )
 

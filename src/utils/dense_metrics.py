@@ -7,6 +7,7 @@ from torch.nn.functional import pad
 
 from src.utils.errors import NonFiniteError, UserError
 from src.utils.metrics import ECE_BINS, NORMALISATION_TOLERANCE
+from src.utils.processes import count, summed
 from src.utils.ranked_counts import RankedCounts
 
 PATCH = 4
@@ -40,6 +41,17 @@ class DenseMetrics:
         """Over all valid pixels so far; None where there is none."""
         pixels = int(self._confusion_C_C.sum())
         return self._total_uncertainty.item() / pixels if pixels else None
+
+    def of_all_processes(self) -> "DenseMetrics":
+        """Those of the images that all processes of the run have counted, for each of them."""
+        if count() == 1:
+            return self
+        whole = DenseMetrics(self.nb_classes, self.ignore_label, self._confusion_C_C.device)
+        whole.images = int(summed(torch.tensor(self.images)))
+        whole._confusion_C_C, whole._bins_3_E = summed(self._confusion_C_C), summed(self._bins_3_E)
+        whole._total_uncertainty = summed(self._total_uncertainty)
+        whole._pixels, whole._patches = self._pixels.of_all_processes(), self._patches.of_all_processes()
+        return whole
 
     @torch.no_grad()
     def update(self, log_probs_B_C_H_W: Tensor, uncertainty_B_H_W: Tensor, masks_B_H_W: Tensor) -> None:

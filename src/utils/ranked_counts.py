@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from src.utils.processes import joined, largest
+
 CAPACITY = 2**20
 
 
@@ -69,13 +71,27 @@ class RankedCounts:
         above_K = numbers_K > _numbers(torch.tensor(threshold)) >> self.dropped_bits
         return [[int(counts_K[~above_K].sum()), int(counts_K[above_K].sum())] for counts_K in groups_2_K]
 
+    def of_all_processes(self) -> "RankedCounts":
+        """The table of the values that all processes of the run have counted, for each of them."""
+        self._merge()
+        whole = RankedCounts(self._codes_K.device, self.capacity)
+        whole.dropped_bits = largest(self.dropped_bits)
+        codes_K = _coarsened(self._codes_K, whole.dropped_bits - self.dropped_bits)
+        whole._set(joined(codes_K), joined(self._counts_K))
+        return whole
+
     def _merge(self) -> None:
         if not self._waiting:
             return
         arrived_N = _coarsened(torch.cat(self._waiting), self.dropped_bits)
         self._waiting.clear()
-        codes_K = torch.cat([self._codes_K, arrived_N])
-        counts_K = torch.cat([self._counts_K, torch.ones_like(arrived_N)])
+        self._set(
+            torch.cat([self._codes_K, arrived_N]), torch.cat([self._counts_K, torch.ones_like(arrived_N)])
+        )
+
+    def _set(self, codes_N: Tensor, counts_N: Tensor) -> None:
+        """The table of these codes, which may repeat; bits are dropped until it fits."""
+        codes_K, counts_K = codes_N, counts_N
         while True:
             codes_K, place_K = codes_K.unique(return_inverse=True)
             counts_K = torch.zeros_like(codes_K).index_add_(0, place_K, counts_K)

@@ -13,6 +13,7 @@ from torch import nn
 from src.active import plan as plans
 from src.active.acquisition import ACQUISITIONS
 from src.active.batch import Batch
+from src.active.checkpoint import Checkpoint
 from src.active.loop import run_round, start_pool
 from src.active.plan import check_heuristic, make_plan, mc_passes
 from src.active.pool import Pool
@@ -88,7 +89,8 @@ def test_every_allowed_pair_looks_chooses_and_labels_in_two_rounds(
     plan, records = replace(make_plan(given), acquisition=panel), RunRecords(tmp_path, 3)
     with one_thread(), RunConsole(1, 1, 3, 0, verbose=False) as console:
         for round_ in range(2):
-            run_round(round_, given, plan, data, pool, records, console)
+            checkpoint = Checkpoint(tmp_path, round_, given, "few digits")
+            run_round(round_, given, plan, data, pool, records, checkpoint, console)
     assert panel.batches == 2 * len(allowed)
     assert [row["labelled"] for row in records.rows] == [30, 36]
     assert len(pool.labelled_indices) == 42

@@ -16,7 +16,7 @@ from src.models.build import build_model, check_model
 from src.models.dense import DenseNetwork
 from src.models.dense_loss import DenseLoss
 from src.models.network import Network
-from src.models.prediction import batches, feature_batches, mean_loss, member_log_probs
+from src.models.prediction import batch_size, feature_batches, mean_loss, member_log_probs
 from src.models.training import JointFit, fit
 from src.utils.errors import UserError
 from src.utils.seeding import RoundSeeds
@@ -158,7 +158,7 @@ def test_the_mean_loss_does_not_depend_on_the_size_of_batches(
     expected = model.loss(x, masks).double()
     for size in (1, 2, 3, 7):
         monkeypatch.setitem(prediction.BATCH_BYTES, "cpu", size * 4 * x[0, 0].numel())
-        assert len(next(batches(source, everything, model))[0]) == size
+        assert batch_size(source, everything, model) == size
         torch.testing.assert_close(mean_loss(model, source, everything), expected, rtol=1e-5, atol=1e-6)
 
 

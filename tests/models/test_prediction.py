@@ -9,14 +9,15 @@ from src.models import prediction
 from src.models.cnn import CNN
 from src.models.mlp import MLP
 from src.models.prediction import (
-    batches,
+    batch_size,
     feature_batches,
+    map_batches,
     mean_loss,
     member_log_probs,
     predict,
     predictive_log_probs,
 )
-from src.utils.errors import NonFiniteError
+from src.utils.errors import NonFiniteError, UserError
 from tests.models.fakes import Blobs, Images
 
 ALL = torch.arange(90)
@@ -44,7 +45,8 @@ def test_predictions_do_not_depend_on_batch_size_or_order(
         start_passes(model, passes, seed=1)
     whole = predict(model, source, ALL)
     monkeypatch.setitem(prediction.BATCH_BYTES, "cpu", 7 * 8 * 4)
-    assert [len(indices) for indices, _ in batches(source, ALL, model)] == [7] * 12 + [6]
+    parts = map_batches(lambda indices_B, inputs_1_B_S: inputs_1_B_S.shape[1], source, ALL, model)
+    assert [(len(indices_B), inputs) for indices_B, inputs in parts] == [(7, 7)] * 12 + [(6, 6)]
     torch.testing.assert_close(predict(model, source, ALL), whole)
     backwards = predict(model, source, ALL.flip(0))
     torch.testing.assert_close(backwards.flip(0), whole)
@@ -54,9 +56,9 @@ def test_batches_shrink_with_feature_maps_and_passes(monkeypatch: pytest.MonkeyP
     torch.manual_seed(0)
     model, images = CNN((1, 4, 4), (5, 5), (3, 3), 3, (0.5,)), Images(40, (1, 4, 4))
     monkeypatch.setitem(prediction.BATCH_BYTES, "cpu", 12 * 5 * 4 * 4 * 4)
-    assert len(next(batches(images, ALL[:40], model))[0]) == 12
+    assert batch_size(images, ALL[:40], model) == 12
     start_passes(model, 4, seed=1)
-    assert len(next(batches(images, ALL[:40], model))[0]) == 3
+    assert batch_size(images, ALL[:40], model) == 3
 
 
 def test_monte_carlo_members_are_the_same_functions_for_every_input(model: MLP) -> None:
@@ -108,3 +110,45 @@ def test_non_finite_values_are_refused_with_their_dataset_indices() -> None:
     values[2, 1] = math.nan
     with pytest.raises(NonFiniteError, match=r"dataset indices 30\)"):
         prediction.refuse_non_finite(values, torch.tensor([10, 20, 30, 40]), "the scores")
+
+
+class SmallMemory(Images):
+    """Inputs of which no more than ``most`` find room together, as in a GPU's memory; counts how often they do not."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(90, (1, 4, 4))
+        self.most, self.refused = most, 0
+
+    def inputs(self, indices_B: torch.Tensor) -> torch.Tensor:
+        if len(indices_B) > self.most:
+            self.refused += 1
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return super().inputs(indices_B)
+
+
+def images_model() -> CNN:
+    torch.manual_seed(0)
+    return CNN((1, 4, 4), (5, 5), (3, 3), 3, (0.5,)).eval()
+
+
+def test_a_batch_that_finds_no_memory_is_halved_until_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    source, model = SmallMemory(most=12), images_model()
+    torch.testing.assert_close(
+        predict(model, source, ALL), predict(images_model(), Images(90, (1, 4, 4)), ALL)
+    )
+    assert source.refused == 3  # 90, 45, 22
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[1].split()[0] for line in said] == ["45", "22", "11"]
+    mean_loss(model, source, ALL)
+    assert source.refused == 3, "the model has learnt how much there is room for"
+
+
+def test_an_input_that_finds_no_memory_alone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = images_model()
+
+    def encode(inputs_M_N_S: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(model, "encode", encode)
+    with pytest.raises(UserError, match="no memory to look at a single input; use smaller images"):
+        predict(model, Images(90, (1, 4, 4)), ALL)

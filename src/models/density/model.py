@@ -7,7 +7,7 @@ from torch import Tensor
 
 from src.models.density.base import DensityHead
 from src.models.density.memory import rows_per_block
-from src.models.density.moments import ClassMoments, joined
+from src.models.density.moments import ClassMoments, joined_of_all_processes
 from src.models.density.transforms import Projection, l2_normalize, principal_axes
 from src.utils.errors import NonFiniteError, UserError
 
@@ -44,7 +44,8 @@ class DensityModel:
     def fit_batches(self, train: Batches, val: Batches) -> None:
         """As ``fit`` on all batches (features_B_D, labels_B) together, which are asked for anew for every pass.
 
-        No more than the head needs is held: moments where those suffice, and the features themselves otherwise.
+        No more than the head needs is held: moments where those suffice, and the features themselves otherwise. Of
+        several processes each hands over its share, and all fit on the whole: moments are summed, features copied.
         """
         self._projection = None
         if self.dim_reduction != -1:
@@ -56,7 +57,7 @@ class DensityModel:
                 ClassMoments.of_batches(train_batches), ClassMoments.of_batches(val_batches)
             )
         else:
-            self.head.fit(*joined(train_batches), *joined(val_batches))
+            self.head.fit(*joined_of_all_processes(train_batches), *joined_of_all_processes(val_batches))
 
     def _fit_projection(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Projection:
         moments = ClassMoments.of_batches(

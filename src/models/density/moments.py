@@ -11,6 +11,7 @@ from torch import Tensor
 
 from src.models.density.memory import rows_per_block
 from src.models.density.transforms import Projection
+from src.utils import processes
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +78,31 @@ class ClassMoments:
         """Those of all (features_B_D, labels_B) together, at least one batch of them; no more features are held at once
         than the memory budget.
 
-        Batches are gathered into blocks first: adding moments costs C·D² whatever the size of the batch.
+        Batches are gathered into blocks first: adding moments costs C·D² whatever the size of the batch. Of several
+        processes each hands over its share, maybe none, and all get those of the whole.
         """
-        return reduce(add, (cls.of(features, labels) for features, labels in _gathered(batches)))
+        parts = (cls.of(features, labels) for features, labels in _gathered(batches))
+        if processes.count() == 1:
+            return reduce(add, parts)
+        return cls._of_all_processes(reduce(add, parts, cls._of_nothing(0)))
+
+    @classmethod
+    def _of_all_processes(cls, own: "ClassMoments") -> "ClassMoments":
+        """The sum of every process's moments; C·D² numbers travel, however many features there are."""
+        dimension = processes.largest(own.means_C_D.shape[1])
+        labels_L = processes.joined(own.labels_C).unique()
+        own = (own if len(own.labels_C) else cls._of_nothing(dimension)).over(labels_L)
+        counts_L = processes.summed(own.counts_C)
+        weights_L = own.counts_C / counts_L.double()
+        means_L_D = processes.summed(weights_L[:, None] * own.means_C_D)
+        dimensions_L = processes.joined(own.dimensions_C[None]).amax(0)
+        sums = (processes.summed(values) for values in own._about(means_L_D))
+        return cls(labels_L, dimensions_L, counts_L, means_L_D, *sums)
+
+    @classmethod
+    def _of_nothing(cls, dimension: int) -> "ClassMoments":
+        labels_1 = torch.zeros(1, dtype=torch.int64, device=processes.device())
+        return cls.stacked(labels_1, torch.zeros(1, 1, dimension, device=labels_1.device))[:0]
 
     def __iter__(self) -> Iterator[Tensor]:
         return (getattr(self, field.name) for field in fields(self))
@@ -91,6 +114,8 @@ class ClassMoments:
     def __add__(self, other: "ClassMoments") -> "ClassMoments":
         """Those of both sets of samples together (Chan, Golub & LeVeque 1983, "Algorithms for computing the
         sample variance", carried to the moments above)."""
+        if not len(self.labels_C):
+            return other
         labels_C = torch.cat([self.labels_C, other.labels_C]).unique()
         a, b = self.over(labels_C), other.over(labels_C)
         dimensions_C = torch.maximum(a.dimensions_C, b.dimensions_C)
@@ -168,3 +193,10 @@ def joined(batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """All features_N_D and labels_N of these batches."""
     features, labels = zip(*batches, strict=True)
     return torch.cat(features), torch.cat(labels)
+
+
+def joined_of_all_processes(batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """The same of the batches of all processes, in their order; one of them may have none."""
+    own = list(batches)
+    features_N_D, labels_N = joined(own) if own else (torch.empty(0), torch.empty(0))
+    return processes.joined(features_N_D), processes.joined(labels_N)

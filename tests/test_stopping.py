@@ -1,0 +1,163 @@
+"""A run that is asked to stop finishes its step, saves, and goes on to the records of one that was never stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+
+from src.models import prediction, training
+from src.utils import stopping
+from tests.experiments import ROOT, environment, results, run_cli
+from tests.test_resume import METHODS, command
+
+PLATEAU = ("training.scheduler=reduce_on_plateau", "model.ensemble=2", "training.epochs=4")
+
+
+class StopsAt:
+    """Sends this process a signal when it looks for one for the ``call``-th time."""
+
+    def __init__(self, call: int, number: signal.Signals) -> None:
+        self.left, self.number = call, number
+
+    def __call__(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), self.number)
+        stopping.check()
+
+
+def run_until(
+    call: int,
+    monkeypatch: pytest.MonkeyPatch,
+    *arguments: str | Path,
+    number: signal.Signals = signal.SIGUSR1,
+) -> int:
+    """The exit status of a run that is asked to stop at its ``call``-th look."""
+    stops = StopsAt(call, number)
+    with monkeypatch.context() as patched:
+        patched.setattr(prediction, "check", stops)
+        patched.setattr(training, "check_together", stops)
+        return run_cli(*arguments).status
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_run_stopped_again_and_again_equals_one_never_stopped(
+    method: str, digits_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
+    assert run_cli(*command(digits_config, undisturbed, *METHODS[method])).status == 0
+    arguments = command(digits_config, stopped, *METHODS[method])
+    statuses = []
+    for process in count():
+        statuses.append(run_until(2 + 4 * process, monkeypatch, *arguments))
+        if statuses[-1] != 75:
+            break
+    assert statuses[-1] == 0
+    assert len(statuses) > 3
+    assert results(stopped, "quick") == results(undisturbed, "quick")
+    assert not (stopped / "quick" / "run_1" / "training.pt").exists()
+
+
+@pytest.mark.parametrize("call", range(1, 14))
+def test_stopped_at_any_step_it_goes_on_from_that_step(
+    call: int, digits_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the first round: 2 members, one after the other, with 2 steps and a validation in each of 4 epochs."""
+    steps = []
+    step = training.JointFit._step
+
+    def counted(fit: training.JointFit, indices_M_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        steps.append(indices_M_B.tolist())
+        return step(fit, indices_M_B)
+
+    monkeypatch.setattr(training.JointFit, "_step", counted)
+    assert run_cli(*command(digits_config, tmp_path / "undisturbed", *PLATEAU)).status == 0
+    all_steps = steps.copy()
+    steps.clear()
+    arguments = command(digits_config, tmp_path / "stopped", *PLATEAU)
+    assert run_until(call, monkeypatch, *arguments) == 75
+    assert (tmp_path / "stopped" / "quick" / "run_1" / "training.pt").exists()
+    assert run_cli(*arguments).status == 0
+    assert steps == all_steps  # none is repeated
+    assert results(tmp_path / "stopped", "quick") == results(tmp_path / "undisturbed", "quick")
+
+
+@pytest.mark.parametrize("change", ["config", "damage", "data"])
+def test_a_step_of_another_experiment_or_a_damaged_one_is_not_gone_on_from(
+    change: str, digits_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs, lr = tmp_path / "stopped", "optimizer.lr=0.02"
+    assert run_until(4, monkeypatch, *command(digits_config, outputs)) == 75
+    saved = outputs / "quick" / "run_1" / "training.pt"
+    overrides = [lr] if change == "config" else ["data.val_size=0.3"] if change == "data" else []
+    if change == "damage":
+        saved.write_bytes(saved.read_bytes()[:-2000])
+    found = run_cli(*command(digits_config, outputs, *overrides))
+    assert found.status == 0
+    assert ("training.pt: damaged" in found.err) == (change == "damage")
+    assert run_cli(*command(digits_config, tmp_path / "undisturbed", *overrides)).status == 0
+    assert results(outputs, "quick") == results(tmp_path / "undisturbed", "quick")
+
+
+def test_ctrl_c_is_130_and_says_what_to_do(
+    digits_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = command(digits_config, tmp_path / "outputs")
+    assert run_until(3, monkeypatch, *arguments, number=signal.SIGINT) == 130
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "handlers are put back"
+
+
+WAITS = """
+import os, signal, sys
+from src.utils import stopping
+with stopping.signals_heard():
+    with stopping.in_steps():
+        for number in sys.argv[1:]:
+            os.kill(os.getpid(), getattr(signal, number))
+        print("finished the step", flush=True)
+        stopping.check()
+"""
+
+
+@pytest.mark.parametrize(
+    ("signals", "finished", "raised"),
+    [
+        (["SIGINT"], True, "Stopped: 130"),
+        (["SIGTERM"], True, "Stopped: 75"),
+        (["SIGUSR1", "SIGUSR1"], True, "Stopped: 75"),
+        (["SIGINT", "SIGINT"], False, "KeyboardInterrupt"),
+    ],
+)
+def test_what_signals_come_to(signals: list[str], finished: bool, raised: str) -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", WAITS, *signals],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ("finished the step" in process.stdout) == finished
+    assert process.stderr.rstrip().endswith(raised)
+    assert process.stderr.count("the step at hand is finished and saved") == len(signals) - (not finished)
+
+
+def test_a_signal_outside_of_steps_stops_at_once() -> None:
+    with pytest.raises(stopping.Stopped), stopping.signals_heard():
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("went on")
+
+
+def test_a_signal_that_the_shell_had_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup and & do
+    try:
+        with stopping.signals_heard():
+            os.kill(os.getpid(), signal.SIGINT)
+            stopping.check()
+    finally:
+        signal.signal(signal.SIGINT, before)
