@@ -25,9 +25,9 @@ def made(root: Path) -> list[Path]:
     return sorted((root / "gtFine").rglob("*_gtFine_trainIds.png"))
 
 
-def create_lists(root: Path) -> subprocess.CompletedProcess[str]:
+def create_lists(root: Path | str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     command = ["bash", str(ROOT / "src" / "data" / "create_lists.sh"), str(root)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
 
 
 def test_every_label_file_gets_its_train_ids_beside_it(tmp_path: Path) -> None:
@@ -124,6 +124,15 @@ def test_as_scripts_they_make_what_cityscapes_yu_reads(tmp_path: Path) -> None:
 def sorted_scenes(source: Source) -> list[bytes]:
     scenes = torch.cat([source.inputs(source.indices), source.labels(source.indices)[:, None].float()], 1)
     return sorted(scene.numpy().tobytes() for scene in scenes)
+
+
+@pytest.mark.parametrize("root", ["absent", "file", "-x", ""])
+def test_lists_of_what_is_no_folder_are_refused_in_a_line(root: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    outcome = create_lists(root, cwd=tmp_path)
+    message = f"error: {root} is no folder; name the one that holds leftImg8bit and gtFine\n"
+    assert (outcome.returncode, outcome.stdout, outcome.stderr) == (2, "", message)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_lists_need_images_and_train_ids(tmp_path: Path) -> None:
