@@ -113,7 +113,7 @@ class SceneDataset(Dataset):
     def availability(self) -> str:
         name, listing = self.published.name, self.listing
         if listing is None:
-            return f"{name} is absent: no {self.layout} in {self.root}"
+            return f"{name} is absent: {self._lacking}"
         state = (
             "decoded already"
             if all(cache.exists() for cache in self.caches())
@@ -126,7 +126,7 @@ class SceneDataset(Dataset):
         if self.listing is None:
             raise self.config.error(
                 "data.path",
-                f"no {self.layout} in {self.root}; put the dataset there, or set data.path to its root",
+                f"{self._lacking}; put the dataset there, or set data.path to its root",
             )
         return [
             SceneCache(
@@ -157,6 +157,13 @@ class SceneDataset(Dataset):
                     f"{self.root} has no {part} scene of {self.published.name}: it needs {self.layout}",
                 )
         return listing
+
+    @property
+    def _lacking(self) -> str:
+        """What there is not, where nothing of the dataset is there."""
+        if os.path.isdir(self.root):
+            return f"no {self.layout} in {self.root}"
+        return f"{self.root} is no folder" if os.path.exists(self.root) else f"{self.root} does not exist"
 
     @cached_property
     def _size(self) -> tuple[int, int]:
