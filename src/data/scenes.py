@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from src.data.bundle import DatasetInfo, normalised, per_channel
-from src.data.label_images import VOID, id_table
+from src.data.label_images import MEND_IDS, VOID, id_table
 from src.data.registry import Dataset, Normalisation
 from src.data.scene_cache import Scene, SceneCache, image_size
 
@@ -84,6 +84,9 @@ class SceneDataset(Dataset):
     train_id_of: ClassVar[Mapping[int, int]]
     """What the bytes in label images stand for: a class, or 255 for void."""
 
+    mend_ids: ClassVar[str] = MEND_IDS
+    """What to do about bytes that stand for nothing."""
+
     layout: ClassVar[str]
     """The files that are needed, for the error where they are not there."""
 
@@ -137,6 +140,7 @@ class SceneDataset(Dataset):
                 self._size,
                 self.config.data.resize,
                 self.config.training.verbose,
+                self.mend_ids,
             )
             for part, scenes in self.listing._asdict().items()
         ]
