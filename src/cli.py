@@ -198,13 +198,13 @@ def describe(config: Config, plan: Plan, device: torch.device, options: argparse
             density += f" in up to {mir.dim_reduction} dimensions (dim_reduction bounds greedy_search)"
     where, weights = availability(config), weights_origin(config)
     absent = " is absent: " in where
+    assumed = f" (sizes assumed: those published of {info.name})" if absent else ""
     return "\n".join(
         [
             f"{config.name}: the config is good{', but the data is absent' * absent}",
             f"  data       {info.name}, {info.channels}×{info.rows}×{info.cols}, {info.nb_classes} classes: "
             f"{plan.train_size} to train on, {plan.val_size} for validation, {info.test_size} for testing"
-            + ASSUMED
-            * absent,
+            f"{assumed}",
             f"             {where}",
             f"  model      {model.name}, {plan.parameters:,} parameters{members}{density}",
             *([f"  weights    {weights}"] if weights else []),
@@ -216,10 +216,6 @@ def describe(config: Config, plan: Plan, device: torch.device, options: argparse
             *filter(None, [crop_note(config, plan), idle_note(config)]),
         ]
     )
-
-
-ASSUMED = " (sizes assumed, as they were published)"
-"""Of a dataset that is not there."""
 
 
 def crop_note(config: Config, plan: Plan) -> str | None:

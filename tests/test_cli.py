@@ -236,7 +236,7 @@ def test_check_prints_the_plan_without_data_and_makes_nothing(
     dataset = config["data"]["dataset"].removeprefix("repeated_")  # which is made of mnist
     generated = dataset in ("digits", "synthetic_streets")
     assert ("nothing to download" if generated else f"{dataset} is absent") in out
-    assert ("for testing (sizes assumed, as they were published)\n" in out) != generated
+    assert ("for testing (sizes assumed: those published of " in out) != generated
     assert not list(tmp_path.iterdir())
 
 
