@@ -230,27 +230,35 @@ def describe(config: Config, plan: Plan, device: torch.device, options: argparse
         if mir.greedy_search and mir.dim_reduction != -1:
             density += f" in up to {mir.dim_reduction} dimensions (dim_reduction bounds greedy_search)"
     where, weights = availability(config), weights_origin(config)
-    # Scenes are mapped from a file, and held by the system as it sees fit.
-    held = 0 if info.task == "segmentation" else info.train_size + info.test_size
-    images = held * info.channels * info.rows * info.cols
-    # Weights, gradients, best copy and Adam's two moments, in float32.
-    memory = images + 5 * 4 * plan.parameters
+    absent = " is absent: " in where
+    assumed = f" (sizes assumed: those published of {info.name})" if absent else ""
     return "\n".join(
         [
-            f"{config.name}: the config is good{', but the data is absent' * (' is absent: ' in where)}",
+            f"{config.name}: the config is good{', but the data is absent' * absent}",
             f"  data       {info.name}, {info.channels}×{info.rows}×{info.cols}, {info.nb_classes} classes: "
-            f"{plan.train_size} to train on, {plan.val_size} for validation, {info.test_size} for testing",
+            f"{plan.train_size} to train on, {plan.val_size} for validation, {info.test_size} for testing"
+            f"{assumed}",
             f"             {where}",
             f"  model      {model.name}, {plan.parameters:,} parameters{members}{density}",
             *([f"  weights    {weights}"] if weights else []),
             f"  query      {', '.join(filter(None, (training.heuristic, plan.acquisition.chance)))}",
             f"  rounds     {len(plan.labels)}, labels {', '.join(map(str, plan.labels))}",
             f"  runs       {config.runs}, seeds {', '.join(map(str, config.random_state[: config.runs]))}",
-            f"  memory     about {memory / 2**20:.0f} MiB for images and weights, beside torch itself",
             f"  device     {device}",
             f"  state      {state_of(config, plan, options)}",
-            *filter(None, [idle_note(config)]),
+            *filter(None, [crop_note(config, plan), idle_note(config)]),
         ]
+    )
+
+
+def crop_note(config: Config, plan: Plan) -> str | None:
+    """That crops of scenes are larger than these, in a line; None where they are not, or nothing is cropped."""
+    size, info = config.training.crop_size, plan.info
+    if info.task != "segmentation" or not config.data.augmentation or size <= min(info.rows, info.cols):
+        return None
+    return (
+        f"note: training.crop_size {size} exceeds the scenes' {info.rows}×{info.cols} pixels: what is outside "
+        "of them is black and void in a crop"
     )
 
 

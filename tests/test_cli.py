@@ -226,7 +226,7 @@ def test_check_prints_the_plan_without_data_and_makes_nothing(
     monkeypatch.chdir(tmp_path)
     status, out, err = run_cli("--config_path", path, "--check", "--device", "cpu", task=None)
     assert status == 0, err
-    for topic in ("data", "model", "query", "rounds", "runs", "memory", "device", "state"):
+    for topic in ("data", "model", "query", "rounds", "runs", "device", "state"):
         assert re.search(rf"^  {topic} +\S", out, re.MULTILINE), f"no {topic} in {out}"
     config = yaml.safe_load(path.read_text())
     assert out.startswith(f"{config['name']}: the config is good")
@@ -236,6 +236,7 @@ def test_check_prints_the_plan_without_data_and_makes_nothing(
     dataset = config["data"]["dataset"].removeprefix("repeated_")  # which is made of mnist
     generated = dataset in ("digits", "synthetic_streets")
     assert ("nothing to download" if generated else f"{dataset} is absent") in out
+    assert ("for testing (sizes assumed: those published of " in out) != generated
     assert not list(tmp_path.iterdir())
 
 
@@ -253,6 +254,7 @@ def test_check_finds_real_mnist(real_mnist: Path) -> None:
     status, out, _ = run_cli("--config_path", config, "--check", "--set", f"data.path={real_mnist}")
     assert status == 0
     assert f"mnist found at {real_mnist}" in out
+    assert "assumed" not in out
 
 
 def test_check_of_a_finished_experiment_changes_nothing(digits_config: Path, tmp_path: Path) -> None:
@@ -328,6 +330,20 @@ def test_a_key_without_effect_is_noted_by_check_and_by_a_run(digits_config: Path
     note = "note: no effect here: model.mc_iterations (model.mc_dropout is false)"
     assert run_cli("--config_path", digits_config, *options, "--check").out.splitlines()[-1] == note
     assert run_cli("--config_path", digits_config, *options).err.splitlines() == [note]
+
+
+def test_check_notes_crops_that_are_larger_than_the_scenes() -> None:
+    config = ROOT / "experiment_configs" / "quickstart_segmentation.yaml"
+
+    def notes(*options: str) -> list[str]:
+        out = run_cli("--config_path", config, "--check", *options, task=None).out
+        assert "quickstart_segmentation: the config is good" in out
+        return re.findall("^note: (.*):", out, re.MULTILINE)
+
+    assert notes() == []
+    larger = "training.crop_size=49"
+    assert notes("--set", larger) == ["training.crop_size 49 exceeds the scenes' 48×96 pixels"]
+    assert notes("--set", larger, "--set", "data.augmentation=false") == []
 
 
 def test_check_says_that_a_fixed_pca_bounds_the_greedy_search(digits_config: Path) -> None:

@@ -23,7 +23,7 @@ from src.analysis.rounds import (
     read_reference,
     read_wide_csv,
 )
-from src.analysis.tables import PERCENT_METRICS, method_table, reach_table
+from src.analysis.tables import PERCENT_METRICS, method_table, metric_title, reach_table
 from src.utils.errors import UserError
 
 
@@ -44,7 +44,7 @@ def plot_learning_curve(experiment_dir: Path, metric: str = "accuracy") -> Path:
         )
     axes.plot(curve.labels_R, scale * curve.mean_R, color="black", linewidth=2, label="mean")
     axes.legend()
-    ylabel = f"test {metric}" + (" (%)" if scale == 100 else "")
+    ylabel = f"test {metric_title(metric)}" + (" (%)" if scale == 100 else "")
     axes.set(title=experiment_dir.resolve().name, xlabel="labels", ylabel=ylabel)
     path = experiment_dir / "learning_curve.png"
     save_picture(figure, path)

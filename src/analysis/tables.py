@@ -13,6 +13,11 @@ from src.utils.records import Row
 PERCENT_METRICS = ("accuracy", "miou")
 
 
+def metric_title(metric: str) -> str:
+    """What people read in the place of a metric's key."""
+    return "mean IoU" if metric == "miou" else metric
+
+
 def round_table(rows: Sequence[Row], metric: str = "accuracy") -> str:
     """One line a round of a run: labels, `metric` on the three splits, what else the test says, seconds.
 
@@ -23,7 +28,7 @@ def round_table(rows: Sequence[Row], metric: str = "accuracy") -> str:
     titles = [
         "round",
         "labels",
-        *(f"{part} {metric}" for part in parts),
+        *(f"{part} {metric_title(metric)}" for part in parts),
         f"test {second.upper()}",
         "test ECE",
         "seconds",

@@ -74,6 +74,10 @@ class CityscapesYu(SceneDataset):
 
     published = _published("cityscapes_yu")
     train_id_of = identity(19)
+    mend_ids = (
+        "if these are label ids, call the file *_gtFine_labelIds.png and let python3 src/data/prepare_data.py "
+        "<root>/gtFine/ make train ids of it"
+    )
     layout = "train_images.txt, train_labels.txt, val_images.txt, val_labels.txt (src/data/create_lists.sh makes them)"
 
     def list_scenes(self) -> Listing | None:

@@ -12,7 +12,9 @@ die() {
 }
 
 [ $# = 1 ] || die "usage: bash src/data/create_lists.sh ROOT, the folder that holds leftImg8bit and gtFine"
-cd "$1" || exit 2
+[ -d "$1" ] || die "$1 is no folder; name the one that holds leftImg8bit and gtFine"
+cd -- "$1" 2>/dev/null || die "$1 cannot be entered; mend its permissions"
+[ -w . ] || die "$1 cannot be written to, where the lists belong; mend its permissions"
 beside=$(mktemp -d .lists.XXXXXX)
 trap 'rm -rf "$beside"' EXIT
 

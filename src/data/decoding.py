@@ -45,7 +45,7 @@ def load_image(path: Path, convert: Callable[["Image"], "Image"]) -> "Image":
     """What ``convert`` makes of the image in the file, which it is given as PIL opens it, before it is decoded.
 
     Raises UserError, naming the file, where there is no such image in it, where its pixels have more than 8 bits, and
-    where ``convert`` raises.
+    where ``convert`` raises anything else than a UserError of its own.
     """
     # Imported where it is used: no other dataset needs it.
     from PIL import Image
@@ -55,6 +55,8 @@ def load_image(path: Path, convert: Callable[["Image"], "Image"]) -> "Image":
             if opened.mode[0] in "IF":
                 raise ValueError(f"its pixels have more than 8 bits, mode {opened.mode}; save it with 8")
             return convert(opened)
+    except UserError:
+        raise
     except Exception as error:  # PIL's decoders answer damaged files with errors of many kinds
         raise UserError(
             f"{path} cannot be read as an image ({in_a_line(error)}); put a good copy in its place, or remove it"

@@ -19,6 +19,9 @@ VOID = 255
 UNKNOWN = 254
 """In a table: an id that a label image of the dataset cannot hold."""
 
+MEND_IDS = "put the right label image in its place"
+"""What to do about an id that is none, where a dataset knows no more."""
+
 
 def id_table(train_id_of: Mapping[int, int]) -> np.ndarray:
     """table_256: for each byte in a label image, the one it stands for, or UNKNOWN where it is none of the keys.
@@ -37,12 +40,22 @@ def identity(nb_classes: int) -> dict[int, int]:
     return {train_id: train_id for train_id in range(nb_classes)}
 
 
-def read_mask(path: Path, table_256: np.ndarray) -> np.ndarray:
+def read_mask(path: Path, table_256: np.ndarray, mend_ids: str = MEND_IDS) -> np.ndarray:
     """uint8 mask_H_W: the bytes of a grey or indexed image, each through the table.
 
-    Raises UserError, naming the file, where it is no such image or holds a byte that the table does not know.
+    Raises UserError, naming the file, where it is no such image or holds a byte that the table does not know, for which
+    ``mend_ids`` is what to do.
     """
-    ids_H_W = np.asarray(load_image(path, _bytes))
+
+    def decoded(opened: "Image") -> "Image":
+        if opened.mode not in ("L", "P"):
+            raise UserError(
+                f"{path} is {_kind(opened.mode)}, and a label image has a single channel of class ids, grey or "
+                "indexed; put that in its place (in Cityscapes *_labelIds.png, not *_color.png)"
+            )
+        return opened.copy()  # which decodes it while the file is open
+
+    ids_H_W = np.asarray(load_image(path, decoded))
     mask_H_W = table_256[ids_H_W]
     unknown_H_W = mask_H_W == UNKNOWN
     if unknown_H_W.any():
@@ -50,14 +63,13 @@ def read_mask(path: Path, table_256: np.ndarray) -> np.ndarray:
         known = np.flatnonzero(table_256 != UNKNOWN)[:-1]
         raise UserError(
             f"{path} holds the id {ids_H_W[row, column]} at row {row}, column {column}, which is none of "
-            f"{known[0]} … {known[-1]} and {VOID}; put the right label image in its place"
+            f"{known[0]} … {known[-1]} and {VOID}; {mend_ids}"
         )
     return mask_H_W
 
 
-def _bytes(opened: "Image") -> "Image":
-    if opened.mode not in ("L", "P"):
-        raise ValueError(
-            f"a label image has one byte a pixel, grey or indexed, and this has mode {opened.mode}"
-        )
-    return opened.copy()  # which decodes it while the file is open
+def _kind(mode: str) -> str:
+    """What a mode of PIL's is, in words."""
+    if mode in ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"):
+        return f"in colour ({mode})"
+    return f"of mode {mode}"

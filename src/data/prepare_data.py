@@ -3,13 +3,17 @@
     python3 src/data/prepare_data.py <root>/gtFine/              *_gtFine_labelIds.png → *_gtFine_trainIds.png
     python3 src/data/prepare_data.py <predictions>/ --reverse    *_trainIds.png → *_labelIds.png, to hand in
 
-What is there and newer than its source is left as it is, so that a run which was stopped is finished by the next.
+What is there and newer than its source is left as it is, so that a run which was stopped is finished by the next. What
+one that was killed had half written is removed.
 """
 
 import argparse
+import os
+import re
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from glob import glob
 from pathlib import Path
 
@@ -70,6 +74,7 @@ def convert(folder: Path, reverse: bool = False) -> tuple[int, int]:
     table_256 = id_table(ID_OF_TRAIN_ID if reverse else TRAIN_ID_OF_ID)
     pairs = [(path, path.with_name(path.name.removesuffix(source) + target)) for path in sources]
     waiting = [(path, beside) for path, beside in pairs if not _is_current(path, beside)]
+    _remove_leftovers([beside for _, beside in pairs])
 
     def one(pair: tuple[Path, Path]) -> None:
         from PIL import Image
@@ -91,6 +96,30 @@ def convert(folder: Path, reverse: bool = False) -> tuple[int, int]:
     finally:
         executor.shutdown(cancel_futures=True)
     return len(waiting), len(pairs) - len(waiting)
+
+
+def _remove_leftovers(targets: Sequence[Path]) -> None:
+    """Remove what processes of this machine that run no more have half written beside these files."""
+    wanted = set(targets)
+    for folder in {path.parent for path in targets}:
+        for part in folder.glob(".*.part"):
+            left = re.fullmatch(r"\.(.+)\.(\d+)\.part", part.name)
+            if left and folder / left[1] in wanted and not _runs(int(left[2])):
+                with suppress(OSError):  # it is in nobody's way
+                    part.unlink()
+
+
+def _runs(process: int) -> bool:
+    """Whether another process has that number, on this machine. This one has written nothing yet."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is another user's
+        pass
+    return True
 
 
 def _is_current(path: Path, beside: Path) -> bool:

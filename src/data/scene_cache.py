@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from src.data.byte_file import ByteFile, fingerprint
 from src.data.decoding import load_image
-from src.data.label_images import read_mask
+from src.data.label_images import MEND_IDS, read_mask
 from src.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ class SceneCache:
     """Some scenes, in order, in one file below ``root``: 4 bytes a pixel, RGB and the train id, plane by plane.
 
     It is another file where the relative path, size in bytes or time of change of an image or a label is another, and
-    where ``title``, the size they are brought to, or what ids stand for is.
+    where ``title``, the size they are brought to, or what ids stand for is. ``mend_ids`` says what to do about ids that
+    stand for nothing.
     """
 
     def __init__(
@@ -50,9 +51,10 @@ class SceneCache:
         size: tuple[int, int],
         resize: bool,
         verbose: bool,
+        mend_ids: str = MEND_IDS,
     ) -> None:
         self.title, self.scenes, self.table_256 = title, scenes, table_256
-        self.size, self.resize, self.verbose = size, resize, verbose
+        self.size, self.resize, self.verbose, self.mend_ids = size, resize, verbose, mend_ids
         self.shape = (len(scenes), 4, *size)
         prefix = f"{title}-{size[0]}x{size[1]}-" + ("resized-" if resize else "unscaled-")
         content = fingerprint(root, [path for scene in scenes for path in scene])
@@ -118,7 +120,7 @@ class SceneCache:
         from PIL import Image
 
         image = load_image(scene.image, _rgb)
-        mask_H_W = read_mask(scene.label, self.table_256)
+        mask_H_W = read_mask(scene.label, self.table_256, self.mend_ids)
         found = (image.height, image.width)
         if mask_H_W.shape != found:
             raise UserError(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from src.data.bundle import DatasetInfo, normalised, per_channel
-from src.data.label_images import VOID, id_table
+from src.data.label_images import MEND_IDS, VOID, id_table
 from src.data.registry import Dataset, Normalisation
 from src.data.scene_cache import Scene, SceneCache, image_size
 
@@ -84,6 +84,9 @@ class SceneDataset(Dataset):
     train_id_of: ClassVar[Mapping[int, int]]
     """What the bytes in label images stand for: a class, or 255 for void."""
 
+    mend_ids: ClassVar[str] = MEND_IDS
+    """What to do about bytes that stand for nothing."""
+
     layout: ClassVar[str]
     """The files that are needed, for the error where they are not there."""
 
@@ -113,7 +116,7 @@ class SceneDataset(Dataset):
     def availability(self) -> str:
         name, listing = self.published.name, self.listing
         if listing is None:
-            return f"{name} is absent: no {self.layout} in {self.root}"
+            return f"{name} is absent: {self._lacking}"
         state = (
             "decoded already"
             if all(cache.exists() for cache in self.caches())
@@ -126,7 +129,7 @@ class SceneDataset(Dataset):
         if self.listing is None:
             raise self.config.error(
                 "data.path",
-                f"no {self.layout} in {self.root}; put the dataset there, or set data.path to its root",
+                f"{self._lacking}; put the dataset there, or set data.path to its root",
             )
         return [
             SceneCache(
@@ -137,6 +140,7 @@ class SceneDataset(Dataset):
                 self._size,
                 self.config.data.resize,
                 self.config.training.verbose,
+                self.mend_ids,
             )
             for part, scenes in self.listing._asdict().items()
         ]
@@ -157,6 +161,13 @@ class SceneDataset(Dataset):
                     f"{self.root} has no {part} scene of {self.published.name}: it needs {self.layout}",
                 )
         return listing
+
+    @property
+    def _lacking(self) -> str:
+        """What there is not, where nothing of the dataset is there."""
+        if os.path.isdir(self.root):
+            return f"no {self.layout} in {self.root}"
+        return f"{self.root} is no folder" if os.path.exists(self.root) else f"{self.root} does not exist"
 
     @cached_property
     def _size(self) -> tuple[int, int]:

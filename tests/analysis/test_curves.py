@@ -20,12 +20,10 @@ def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB")).astype(int)
 
 
-def write_run(experiment_dir: Path, number: int, accuracies: list[float]) -> None:
+def write_run(experiment_dir: Path, number: int, values: list[float], metric: str = "accuracy") -> None:
     run_dir = experiment_dir / f"run_{number}"
     run_dir.mkdir(parents=True)
-    rows = [
-        {"labelled": 100 * (index + 1), "test": {"accuracy": value}} for index, value in enumerate(accuracies)
-    ]
+    rows = [{"labelled": 100 * (index + 1), "test": {metric: value}} for index, value in enumerate(values)]
     (run_dir / "rounds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
@@ -59,6 +57,22 @@ def test_learning_curve_is_drawn_with_its_numbers_beside_it(tmp_path: Path) -> N
         "learning_curve.png",
         "learning_curve.csv",
     }
+
+
+@pytest.mark.parametrize(
+    ("metric", "label"),
+    [("accuracy", "test accuracy (%)"), ("miou", "test mean IoU (%)"), ("nll", "test nll")],
+)
+def test_learning_curve_says_in_words_what_it_shows(
+    metric: str, label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path, 1, [0.5, 0.9], metric)
+    drawn: list[str] = []
+    monkeypatch.setattr(
+        "src.analysis.curves.save_picture", lambda figure, path: drawn.append(figure.axes[0].get_ylabel())
+    )
+    plot_learning_curve(tmp_path, metric)
+    assert drawn == [label]
 
 
 def test_learning_curve_is_replaced_as_rounds_come(tmp_path: Path) -> None:

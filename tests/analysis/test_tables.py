@@ -1,5 +1,7 @@
 """The tables' numbers against rows made by hand."""
 
+import re
+
 import numpy as np
 
 from src.analysis.rounds import Curve
@@ -35,6 +37,16 @@ def test_metrics_that_are_no_fractions_are_not_shown_in_percent() -> None:
     for part in ("train", "val", "test"):
         rounds[0][part]["nll"] = 1.5
     assert "%" not in round_table(rounds, "nll")
+
+
+def test_round_table_of_a_segmentation_shows_mean_iou_and_auroc() -> None:
+    part = {"miou": 0.1154, "auroc": 0.61234, "ece": 0.0301}
+    dense = {**row(0, 100, 0.75), "train": part, "val": part, "test": part}
+    title, line = round_table([dense], "miou").splitlines()
+    shown = re.split("  +", title.strip())
+    assert shown[2:6] == ["train mean IoU", "val mean IoU", "test mean IoU", "test AUROC"]
+    assert line.split()[2:6] == ["11.54%", "11.54%", "11.54%", "0.6123"]
+    assert len(title) <= 100
 
 
 def test_method_table_sets_ours_beside_the_published_mean_at_the_same_labels() -> None:

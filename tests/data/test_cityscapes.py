@@ -13,6 +13,7 @@ import torchvision
 from src.data import availability, dataset_info, load_dataset
 from src.data.cityscapes_labels import TRAIN_ID_OF_ID
 from src.data.label_images import id_table
+from src.data.prepare_data import convert
 from src.utils.errors import UserError
 from tests.data.scene_files import SIZE, config, grow, image_path, label_path, save
 
@@ -200,7 +201,15 @@ def test_lists_may_name_coarse_labels_and_labels_of_other_makers(
     assert torch.equal(train.labels(train.indices), before.labels(before.indices))
 
 
-def test_an_id_above_the_train_ids_is_told(tmp_path: Path, listed: dict[str, list[Path]]) -> None:
+def test_label_ids_in_the_place_of_train_ids_are_told_with_what_makes_those(
+    tmp_path: Path, listed: dict[str, list[Path]]
+) -> None:
     path = save(tmp_path / listed["train_labels.txt"][0], np.full(SIZE, 19, np.uint8))
-    with pytest.raises(UserError, match=f"^{re.escape(str(path))} holds the id 19 .*none of 0 … 18 and 255"):
+    message = f"{path} holds the id 19 .*none of 0 … 18 and 255; .*python3 src/data/prepare_data.py "
+    with pytest.raises(UserError, match=f"^{message}"):
         load_dataset(config(tmp_path, "cityscapes_yu"), "cpu")
+    # Which is then right.
+    path.rename(str(path).replace("trainIds", "labelIds"))
+    convert(tmp_path / "gtFine")
+    train = load_dataset(config(tmp_path, "cityscapes_yu"), "cpu").train
+    assert (train.labels(train.indices[:1]) == TRAIN_ID_OF_ID[19]).all()

@@ -52,11 +52,16 @@ def test_the_first_unknown_id_is_named_with_its_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pixels", "message"),
     [
-        (np.zeros((3, 4, 3), np.uint8), "one byte a pixel, grey or indexed, and this has mode RGB"),
-        (np.zeros((3, 4), np.uint16), "more than 8 bits"),
+        (
+            np.zeros((3, 4, 3), np.uint8),
+            "is in colour (RGB), and a label image has a single channel of class ids",
+        ),
+        (np.zeros((3, 4, 4), np.uint8), "is in colour (RGBA), and a label image has a single channel"),
+        (np.zeros((3, 4, 2), np.uint8), "is of mode LA, and a label image has a single channel"),
+        (np.zeros((3, 4), np.uint16), "cannot be read as an image (its pixels have more than 8 bits"),
     ],
 )
 def test_an_image_of_something_else_is_refused(pixels: np.ndarray, message: str, tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", pixels)
-    with pytest.raises(UserError, match=f"^{re.escape(str(path))} cannot be read as an image .*{message}"):
+    with pytest.raises(UserError, match=f"^{re.escape(f'{path} {message}')}.*; .*put "):
         read_mask(path, CITYSCAPES)

@@ -25,9 +25,9 @@ def made(root: Path) -> list[Path]:
     return sorted((root / "gtFine").rglob("*_gtFine_trainIds.png"))
 
 
-def create_lists(root: Path) -> subprocess.CompletedProcess[str]:
+def create_lists(root: Path | str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     command = ["bash", str(ROOT / "src" / "data" / "create_lists.sh"), str(root)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
 
 
 def test_every_label_file_gets_its_train_ids_beside_it(tmp_path: Path) -> None:
@@ -93,6 +93,34 @@ def test_a_bad_file_is_named_and_gets_no_half_written_one(
     assert len(made(tmp_path)) == 7
 
 
+def test_what_a_killed_process_had_half_written_is_removed_by_the_next(tmp_path: Path) -> None:
+    grow(tmp_path)
+    target = label_path(tmp_path, "train", "f0", "trainIds")
+    dead, alive = dead_process(), os.getppid()
+    ours = [target.with_name(f".{target.name}.{process}.part") for process in (dead, os.getpid())]
+    kept = [
+        target.with_name(f".{target.name}.{alive}.part"),
+        target.with_name(f".another.png.{dead}.part"),
+        target.with_name(f".{target.name}.part"),
+        target.with_name(f"{target.name}.{dead}.part"),
+    ]
+    for path in (*ours, *kept):
+        path.write_bytes(b"half")
+    for made_now in (7, 0):  # also where all is there already
+        assert convert(tmp_path / "gtFine") == (made_now, 7 - made_now)
+        assert [path for path in ours if path.exists()] == []
+        assert all(path.read_bytes() == b"half" for path in kept)
+        for path in ours:
+            path.write_bytes(b"half")
+
+
+def dead_process() -> int:
+    """The number of a process that has ended."""
+    with subprocess.Popen(["true"]) as process:
+        pass
+    return process.pid
+
+
 def test_a_folder_without_labels_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"^{re.escape(str(tmp_path))} holds no .*_gtFine_labelIds.png"):
         convert(tmp_path)
@@ -124,6 +152,15 @@ def test_as_scripts_they_make_what_cityscapes_yu_reads(tmp_path: Path) -> None:
 def sorted_scenes(source: Source) -> list[bytes]:
     scenes = torch.cat([source.inputs(source.indices), source.labels(source.indices)[:, None].float()], 1)
     return sorted(scene.numpy().tobytes() for scene in scenes)
+
+
+@pytest.mark.parametrize("root", ["absent", "file", "-x", ""])
+def test_lists_of_what_is_no_folder_are_refused_in_a_line(root: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    outcome = create_lists(root, cwd=tmp_path)
+    message = f"error: {root} is no folder; name the one that holds leftImg8bit and gtFine\n"
+    assert (outcome.returncode, outcome.stdout, outcome.stderr) == (2, "", message)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_lists_need_images_and_train_ids(tmp_path: Path) -> None:

@@ -144,3 +144,15 @@ def test_availability_counts_and_tells_whether_they_are_decoded(tmp_path: Path) 
     assert not (tmp_path / CACHE_FOLDER).exists()
     load_dataset(config(tmp_path), "cpu")
     assert availability(config(tmp_path)) == found + "decoded already"
+
+
+@pytest.mark.parametrize("dataset", ["cityscapes", "cityscapes_yu", "voc"])
+@pytest.mark.parametrize(("root", "message"), [("absent", "does not exist"), ("file", "is no folder")])
+def test_a_path_that_is_no_folder_is_told_and_not_what_it_lacks(
+    dataset: str, root: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    there = config(tmp_path / root, dataset, resize=True, img_rows=8, img_cols=8)
+    assert availability(there) == f"{dataset} is absent: {tmp_path / root} {message}"
+    with pytest.raises(UserError, match=f"^data.path: {tmp_path / root} {message}; put the dataset there"):
+        load_dataset(there, "cpu")
