@@ -128,7 +128,7 @@ def _batch_norm_of_all_processes(
     alone."""
     from torch.distributed.nn.functional import all_reduce  # warns where torch has no torch.distributed
 
-    x = x_N_C_H_W.float()
+    x = x_N_C_H_W.to(weight_C.dtype)  # which mixed precision leaves in float32
     count = x.new_tensor(x.numel() // x.shape[1])
     dist.all_reduce(count)
     if count < 2:

@@ -233,7 +233,8 @@ class JointFit:
         for indices_M_B in indices_M_N.split(self.batch_size, 1)[len(at.losses) :]:
             check_together()
             self.in_step = True
-            loss_M, weight_M = self._step(indices_M_B)
+            with processes.talking():
+                loss_M, weight_M = self._step(indices_M_B)
             self.in_step = False
             at.losses.append(loss_M)
             at.weights.append(weight_M)

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from src.utils.errors import UserError
+from src.utils.errors import UserError, in_a_line
 
 T = TypeVar("T")
 
@@ -117,7 +117,7 @@ def joined(values_n: Tensor) -> Tensor:
     facts = [values_n.ndim, values_n.is_cuda, DTYPES.index(values_n.dtype), *values_n.shape]
     header[: len(facts)] = torch.tensor(facts)
     headers = [torch.empty_like(header) for _ in range(count())]
-    with _talking():
+    with talking():
         dist.all_gather(headers, header)
     rows = [int(other[3]) for other in headers]
     if not any(rows):
@@ -129,7 +129,7 @@ def joined(values_n: Tensor) -> Tensor:
     if len(values_n):
         padded[: len(values_n)] = values_n
     parts = [torch.empty_like(padded) for _ in rows]
-    with _talking():
+    with talking():
         dist.all_gather(parts, padded)
     return torch.cat([part[:row] for part, row in zip(parts, rows, strict=True)])
 
@@ -139,7 +139,7 @@ def summed(values: Tensor) -> Tensor:
     if count() == 1:
         return values
     total = values.clone()
-    with _talking():
+    with talking():
         dist.all_reduce(total)
     return total
 
@@ -149,7 +149,7 @@ def largest(value: int) -> int:
     if count() == 1:
         return value
     most = torch.tensor(value)
-    with _talking():
+    with talking():
         dist.all_reduce(most, dist.ReduceOp.MAX)
     return int(most)
 
@@ -162,12 +162,12 @@ def from_first(value: T) -> T:
     if first():
         torch.save(value, buffer)
     length = torch.tensor(len(buffer.getvalue()))
-    with _talking():
+    with talking():
         dist.broadcast(length, 0)
     content = torch.zeros(int(length), dtype=torch.uint8)
     if first():
         content[:] = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
-    with _talking():
+    with talking():
         dist.broadcast(content, 0)
     if first():
         return value
@@ -191,18 +191,17 @@ def wait() -> None:
 
 
 @contextmanager
-def _talking() -> Iterator[None]:
+def talking() -> Iterator[None]:
+    """Where something in the block waits for the other processes: ProcessLost if one of them has ended."""
+    if count() == 1:
+        yield
+        return
     try:
         yield
     except torch.OutOfMemoryError:
         raise
-    except RuntimeError as error:
-        raise ProcessLost(lost()) from error
-
-
-def lost() -> str:
-    """The message of ProcessLost."""
-    return (
-        f"process {number()} of {count()}, from 0: another process of this run has ended, and its own words say why; "
-        "finished rounds are kept: the same command (without --overwrite) goes on from there"
-    )
+    except RuntimeError as error:  # the backends have no other name for it
+        raise ProcessLost(
+            f"process {number()} of {count()}, from 0: another process of this run has ended ({in_a_line(error)}); its "
+            "own words say why. Finished rounds are kept: the same command (without --overwrite) goes on from there"
+        ) from error

@@ -4,6 +4,7 @@ works in steps finishes the one at hand first; what is then saved is the caller'
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -14,6 +15,8 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 AGAIN = 75
 """Exit status after a scheduler's signal: EX_TEMPFAIL of sysexits.h, the same command goes on later."""
+ECHO_SECONDS = 2
+"""One Ctrl-C reaches a process of several twice, from the terminal and by way of torchrun."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -32,6 +35,7 @@ class _Asked:
     """The signal that came, if any, and whether steps are at work that look for it."""
 
     status: int | None = None
+    since = 0.0
     in_steps = False
 
 
@@ -83,9 +87,12 @@ def check_together() -> None:
 
 
 def _hear(number: int, frame: FrameType | None) -> None:
-    interrupt = number == signal.SIGINT
+    interrupt, now = number == signal.SIGINT, time.monotonic()
     if interrupt and _asked.status == INTERRUPTED:
-        raise KeyboardInterrupt
+        if processes.count() == 1 or now - _asked.since > ECHO_SECONDS:
+            raise KeyboardInterrupt
+        return
+    _asked.since = now
     _asked.status = INTERRUPTED if interrupt else AGAIN
     if not _asked.in_steps:
         raise Stopped(_asked.status)

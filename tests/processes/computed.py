@@ -13,9 +13,10 @@ from src.active.heuristics import HEURISTICS
 from src.active.maps import reduction
 from src.active.scoring import PoolView, collect, fit_density, score_pool
 from src.active.task import set_prediction_mode
-from src.config import OptimizerConfig, TrainingConfig
+from src.config import Config, OptimizerConfig, TrainingConfig
 from src.layers.member_axis import with_member_axis
 from src.layers.stacked import member_state, stack_members
+from src.models.build import build_model
 from src.models.cnn import CNN
 from src.models.dense import DenseNetwork
 from src.models.dense_loss import DenseLoss
@@ -257,6 +258,17 @@ def training_with_batch_norm_on_scenes_with_void() -> list[Tensor]:
     scenes = Scenes(12, (3, 16, 24))
     scenes.labels_N[::3, 3:] = 255
     return trained(normed(2), scenes, batch_size=4, count=12)
+
+
+@computed
+def training_of_a_drn_in_float64() -> list[Tensor]:
+    """Deep and normalised, it makes of float32's rounding in one step what shows in the next."""
+    given = {"name": "drn_d_22", "dropout_probabilities": []}
+    config = Config.model_validate({"name": "drn", "model": given})
+    scenes = Scenes(9, (3, 32, 48))
+    scenes.inputs_N_C_H_W = scenes.inputs_N_C_H_W.double()
+    model = build_model(config, (3, 32, 48), 3, SEEDS, torch.device("cpu")).double()
+    return trained(model, scenes, batch_size=4, count=9, lr=0.001)
 
 
 if __name__ == "__main__":
