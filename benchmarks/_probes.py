@@ -272,14 +272,14 @@ PICKED = ("1", "m", "m²", "n", "n·m", "n²")
 BANKED = ("1", "n", "n·m", "n²")
 
 PROBES = (
-    Probe("read", (32_000, 64_000, 128_000), (1,), "", STREAMED, _read, streams=True, by_the_wall=True),
+    Probe("read", (32_000, 64_000, 128_000), (1,), "", ("1", "n"), _read, streams=True, by_the_wall=True),
     Probe("forward", (500, 1_000, 2_000, 4_000), (1,), "", STREAMED, _forward, streams=True),
     Probe("gmm", (4_000, 8_000, 16_000, 32_000), (1,), "", STREAMED, _gaussians, streams=True),
     Probe("knn", (4_000, 8_000, 16_000), (10_000, 25_000, 50_000), "bank", BANKED, _neighbours, streams=True),
     Probe("sort", (1_000_000, 2_000_000, 4_000_000, 8_000_000), (1,), "", SORTED, _sort, on_host=True),
     Probe("coreset", (8_000, 16_000, 32_000), (10, 100, 1_000), "picks", PICKED, _picks("coreset")),
     Probe("badge", (16_000, 32_000, 64_000), (10, 30, 100), "picks", PICKED, _picks("badge")),
-    Probe("typiclust", (4_000, 8_000, 16_000), (2, 5, 10), "rounds", BANKED[:-1], _clusters),
+    Probe("typiclust", (8_000, 16_000, 32_000), (2, 8, 20), "rounds", BANKED[:-1], _clusters),
     Probe("one cluster", (1_000, 2_000, 4_000, 8_000), (1,), "", STREAMED, _one_cluster),
     Probe("batch HU gmm", (2_000, 4_000, 8_000), (2, 5, 15), "picks", PICKED, _picks("batch_hu")),
     Probe("batch HU knn", (4_000, 8_000, 16_000), (2, 10, 20), "picks", PICKED, _picks("batch_hu", HU_BANK)),

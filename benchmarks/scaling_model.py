@@ -66,14 +66,12 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Checked:
-    """Seconds and bytes of a stage at a size that its laws have not seen."""
+    """Seconds of a stage at a size that its law has not seen."""
 
     n: int
     m: int
     predicted: float
     measured: float
-    predicted_growth: float
-    growth: float
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -123,23 +121,26 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def fitted(probe: Probe, bench: Bench, scale: float, repeats: int) -> tuple[Cost, Checked, float]:
-    """A stage's laws, how they hold beyond the sizes that they were fitted to, and the power of n that its time grows
-    with."""
+    """A stage's cost, how its law holds beyond the sizes that it was fitted to, and the power of n that time grows
+    with.
+
+    Memory has no law to be found: it is a line through the two largest sizes, where blocks of a fixed size weigh least.
+    """
     sizes = [max(64, round(size * scale)) for size in probe.sizes]
     probe.measure(bench, sizes[0], probe.others[0], 1)  # whatever is slow once only
-    seconds, growth = [], []
+    seconds, growths = [], []
     for m in probe.others:
         for n in sizes:
             measured = probe.measure(bench, n, m, repeats)
             seconds.append(Point(n, m, max(measured.seconds, 1e-9)))
-            growth.append(Point(n, m, max(measured.growth, 1.0)))
+            growths.append(measured.growth)
     law = fit_law(seconds, probe.terms)
-    most = max(point.cost for point in growth)
-    memory = Law({"1": most}) if probe.streams else fit_law(growth, ("1", "n"))
     n, m = BEYOND * sizes[-1], probe.others[-1]
-    beyond = probe.measure(bench, n, m, repeats)
-    check = Checked(n, m, law(n, m), beyond.seconds, memory(n, m), beyond.growth)
-    return Cost(law, memory), check, exponent(seconds)
+    beyond = probe.measure(bench, n, m, 1)
+    slope = 0.0 if probe.streams else max(0.0, (beyond.growth - growths[-1]) / (n - sizes[-1]))
+    fixed = float(max(growths)) if probe.streams else max(0.0, beyond.growth - slope * n)
+    cost = Cost(law, Law({"1": fixed, "n": slope}))
+    return cost, Checked(n, m, law(n, m), beyond.seconds), exponent(seconds)
 
 
 def all_stages(costs: dict[str, Cost], sizes: Sizes) -> dict[str, Step]:
@@ -353,8 +354,7 @@ def _streaming(name: str, cost: Cost, m: int = 1) -> Work:
 
 
 def _whole(name: str, cost: Cost, m: int) -> Work:
-    factors = cost.growth.factors
-    passing = Footprint(factors.get("1", 0), pool=factors.get("n", 0))
+    passing = Footprint(cost.growth.factors["1"], pool=cost.growth.factors["n"])
     return Work(
         name,
         partial(_seconds, cost.seconds, m),
@@ -386,7 +386,7 @@ def _print_check(probe: Probe, cost: Cost, check: Checked, power: float) -> None
         duration(check.predicted),
         duration(check.measured),
         _ratio(check),
-        f"{amount(check.predicted_growth)}, measured {amount(check.growth)}",
+        amount(cost.growth.factors["1"]) if probe.streams else f"{cost.growth.factors['n']:,.0f} B an input",
     )
 
 
@@ -407,7 +407,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--pixels", type=int, default=32, help="rows and columns of an image (%(default)s)")
     add("--classes", type=int, default=10, help="default: %(default)s")
     add("--scale", type=float, default=1.0, help="factor on the sizes measured, more for a GPU (%(default)s)")
-    add("--repeats", type=int, default=2, help="of each measurement, the fastest counts (%(default)s)")
+    add("--repeats", type=int, default=1, help="of what is fitted, the fastest counts (%(default)s)")
     add("--pools", type=int, nargs="+", default=[10**6, 10**8, 10**10], help="inputs (%(default)s)")
     add("--workers", type=int, nargs="+", default=[1, 8, 64], help="default: %(default)s")
     add("--picks", type=int, default=1_000, help="labels asked for in a round (%(default)s)")

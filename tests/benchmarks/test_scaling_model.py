@@ -56,10 +56,10 @@ def test_shares_speed_up_scoring_and_nothing_else() -> None:
 
 
 def test_typiclust_adds_the_distances_within_clusters() -> None:
-    costs = {**COSTS, "one cluster": Cost(Law({"n²": 2e-9}), Law({}))}
+    costs = {**COSTS, "one cluster": Cost(Law({"n²": 2e-9}), COSTS["sort"].growth)}
     alone, with_distances = (
         simulate([all_stages(c, SIZES)["typiclust"]], 500_000, Cluster(1))[0].seconds
-        for c in ({**costs, "one cluster": Cost(Law({}), Law({}))}, costs)
+        for c in ({**costs, "one cluster": Cost(Law({}), COSTS["sort"].growth)}, costs)
     )
     assert with_distances - alone == pytest.approx(500 * 2e-9 * 1_000**2)
 
