@@ -65,7 +65,8 @@ class Exchange:
     ``all_gather``: all workers' parts, ``sent`` bytes together, to all of them, around a ring. ``all_reduce``: the sum
     of tensors of ``sent`` bytes, around a ring twice. ``tree``: half of the workers send ``sent`` bytes each to the
     other half, which go on, until one is left. Costs are those of Thakur, Rabenseifner & Gropp 2005, "Optimization of
-    Collective Communication Operations in MPICH", without the time of adding.
+    Collective Communication Operations in MPICH", without the time of adding. One worker alone exchanges nothing, and
+    needs no ``passing`` bytes.
     """
 
     name: str
@@ -110,6 +111,8 @@ def simulate(steps: Sequence[Step], inputs: int, cluster: Cluster) -> list[Spent
         before = max(clocks)
         step.advance(clocks, seen, cluster)
         held, passing = (part(seen, cluster.workers) for part in (step.held, step.passing))
+        if isinstance(step, Exchange) and cluster.workers == 1:
+            passing = 0.0
         resident += held
         spent.append(Spent(step.name, max(clocks) - before, held + passing, resident + passing))
     return spent

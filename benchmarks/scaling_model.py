@@ -163,7 +163,7 @@ def all_stages(costs: dict[str, Cost], sizes: Sizes) -> dict[str, Step]:
             "all_gather",
             lambda n: SCORE * n,
             held=Footprint(pool=SCORE),
-            passing=Footprint(share=SCORE),
+            passing=copies(SCORE),
         ),
         _whole("sort", costs["sort"], 1),
     ]
@@ -180,13 +180,18 @@ def all_stages(costs: dict[str, Cost], sizes: Sizes) -> dict[str, Step]:
                 "all_gather",
                 partial(_times, each),
                 held=Footprint(pool=each),
-                passing=Footprint(share=each),
+                passing=copies(each),
             )
         )
     steps += [_whole(name, costs[name], sizes.picks) for name in BATCH_AWARE if name != "typiclust"]
     clusters = _whole("typiclust", costs["typiclust"], LLOYD_ROUNDS)
     steps.append(dataclasses.replace(clusters, seconds=partial(_clustering, costs)))
     return {step.name: step for step in steps}
+
+
+def copies(each: float) -> Footprint:
+    """What is there beside the whole while that is put together: all parts, the worker's own, and its own padded."""
+    return Footprint(share=2 * each, pool=each)
 
 
 def remedies(
@@ -253,7 +258,7 @@ def print_rounds(
 
 def print_breaks(stages: dict[str, Step], pools: Sequence[int], cluster: Cluster, memory: float) -> None:
     """What breaks, by method and pool: stages too large for the memory by themselves, and stages of over a day."""
-    _print_row(f"breaks, {cluster.workers} workers", *(f"{n:.0e}" for n in pools))
+    _print_row(f"breaks, {cluster.workers} workers", *(count(n) for n in pools))
     _print_row(*["---"] * (1 + len(pools)))
     for name, own in METHODS.items():
         spent = [simulate([stages[stage] for stage in own], n, cluster) for n in pools]
@@ -280,7 +285,7 @@ def print_remedies(
     """Time and peak memory of the ways through a round over the largest pool on the most workers, and what one worker
     of half the speed would make of it."""
     ways = {name: remedies(name, stages, costs, sizes, subset) for name in METHODS}
-    _print_row(f"{pool:.0e} inputs, {cluster.workers} workers", *next(iter(ways.values())))
+    _print_row(f"{count(pool)} inputs, {cluster.workers} workers", *next(iter(ways.values())))
     _print_row(*["---"] * 4)
     for name, by_way in ways.items():
         rounds = [simulate(steps, pool, cluster) for steps in by_way.values()]
@@ -304,6 +309,12 @@ def total_of(spent: Iterable[Spent]) -> float:
 def peak_of(spent: Iterable[Spent]) -> float:
     """The most bytes that the fullest worker has at once."""
     return max(each.resident for each in spent)
+
+
+def count(inputs: int) -> str:
+    """A power of ten as one."""
+    power = len(str(inputs)) - 1
+    return f"1e{power}" if inputs == 10**power else f"{inputs:,}"
 
 
 def duration(seconds: float) -> str:
@@ -391,7 +402,7 @@ def _print_check(probe: Probe, cost: Cost, check: Checked, power: float) -> None
 
 
 def _print_head(what: str, pools: Sequence[int], clusters: Sequence[Cluster]) -> None:
-    _print_row(what, *(f"{n:.0e} on {cluster.workers}" for n in pools for cluster in clusters))
+    _print_row(what, *(f"{count(n)} on {cluster.workers}" for n in pools for cluster in clusters))
     _print_row(*["---"] * (1 + len(pools) * len(clusters)))
 
 

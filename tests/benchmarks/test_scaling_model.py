@@ -38,9 +38,10 @@ def test_every_stage_of_every_method_is_there() -> None:
 
 def test_bytes_are_those_that_can_be_counted() -> None:
     assert own("images", 10**6, 64) == 10**6 * (3072 + 8 + 4 + 8)  # held whole by all
-    assert own("features", 6_400, 64) == 4 * 512 * (6_400 + 100)
-    assert own("last layers", 6_400, 64) == 4 * (512 + 10) * (6_400 + 100)
-    assert own("scores", 6_400, 64) == 8 * (6_400 + 100)
+    assert own("features", 6_400, 64) == 4 * 512 * (2 * 6_400 + 2 * 100)
+    assert own("last layers", 6_400, 64) == 4 * (512 + 10) * (2 * 6_400 + 2 * 100)
+    assert own("scores", 6_400, 64) == 8 * (2 * 6_400 + 2 * 100)
+    assert own("scores", 6_400, 1) == 8 * 6_400  # nothing to put together
     assert own("forward", 6_400, 64) == 1e6 + 8 * 100
     assert own("moments", 10**9, 64) == 2 * 8 * 10 * (512**2 + 2 * 512 + 3)
     assert own("bank 50,000", 10**9, 64) == 50_000 * 4 * 512
@@ -98,6 +99,10 @@ def test_durations_are_in_units_one_can_feel(seconds: float, said: str) -> None:
     assert duration(seconds) == said
 
 
+def test_counts_are_powers_of_ten_where_they_are_some() -> None:
+    assert [scaling_model.count(inputs) for inputs in (1, 10**10, 20_000)] == ["1e0", "1e10", "20,000"]
+
+
 def test_amounts_are_in_powers_of_a_thousand() -> None:
     assert [amount(size) for size in (10, 2e6, 31e12, 1.25e15)] == ["<1 MB", "2.0 MB", "31 TB", "1.2 PB"]
 
@@ -141,7 +146,7 @@ def test_it_runs_from_the_command_line_and_leaves_no_file(
     finally:
         torch.set_num_threads(threads)
     printed = capsys.readouterr().out
-    for words in ("| forward |", "1e+10 on 4", "Assumed, not measured", "shares and two stages"):
+    for words in ("| forward |", "1e10 on 4", "Assumed, not measured", "shares and two stages"):
         assert words in printed
     assert printed.splitlines()[-1].startswith("scaling_model: ours ")
     assert tempfile.gettempdir() == str(tmp_path)
