@@ -208,7 +208,12 @@ def remedies(
         on="share",
         held=Footprint(share=sizes.image_bytes + BOOKKEEPING),
     )
-    best = dataclasses.replace(_whole("sort, own share", costs["sort"], 1), on="share")
+    growth = costs["sort"].growth.factors
+    best = dataclasses.replace(
+        _whole("sort, own share", costs["sort"], 1),
+        on="share",
+        passing=Footprint(growth["1"], share=growth["n"]),
+    )
     if name in RANKED:
         merged = Exchange("best, by tree", "tree", partial(_constant, sizes.picks * (SCORE + INDEX)))
         ways = [apart, *scoring, best, merged]

@@ -76,6 +76,9 @@ def test_remedies_need_less(name: str) -> None:
     assert scaling_model.total_of(sampled) < scaling_model.total_of(today)
     assert peaks[1] >= 10**8 * SIZES.image_bytes
     assert peaks[2] < 0.1 * peaks[1]
+    own = {spent.name: spent.own for spent in apart}
+    assert own["images, own share"] == (3072 + 20) * 10**8 / 64
+    assert own["sort, own share"] == 1e6 + 10 * 10**8 / 64
 
 
 def test_what_breaks_is_named() -> None:
