@@ -215,10 +215,11 @@ class JointFit:
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         self.best.load(state["best"])
-        if processes.first():  # others draw on from where their own are; nothing hangs on what they draw
-            for name, of_members in self.generators.items():
-                for generator, drawn in zip(of_members, state["generators"][name], strict=True):
-                    generator.set_state(drawn)
+        for name, of_members in self.generators.items():
+            if name != "order" and not processes.first():
+                continue  # the state is the first process's, and each has draws of its own
+            for generator, drawn in zip(of_members, state["generators"][name], strict=True):
+                generator.set_state(drawn)
 
     def _train_epoch(self, running_M: Tensor) -> list[float]:
         """What is left of a pass over the labelled set; each member's mean loss over all of it, finite for those that
