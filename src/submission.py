@@ -63,7 +63,7 @@ def check(config: Config, output_dir: Path) -> None:
             listed = "\n  ".join(changed)
             raise UserError(
                 f"{earlier}: {config.name} was submitted with another config:\n  {listed}\n"
-                "Give this one another name or change it back; or, when none of the earlier jobs is left, remove that file"
+                "Give this one another name or change it back; or, once the earlier jobs are gone, remove that file"
             )
     if " is absent: " in (where := availability(config)):
         print(f"note: {config.name}: {where}", file=sys.stderr)
