@@ -197,7 +197,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
 
 # Several processes are torchrun's. It hands the signals below to them, and gives them time to save their state.
 torchrun=("$python" -m torch.distributed.run --nnodes="$nodes" --nproc-per-node="$processes"
-    --signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1)
+    --signals-to-handle="SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1")
 program_there=(-m -- "${program[@]}") # torchrun would take --run for an option of its own
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=100
 if ((nodes > 1)); then
@@ -214,6 +214,7 @@ fi
 
 # The program runs in the background, since bash runs a trap only between commands or in `wait`.
 caught='' pid=''
+# shellcheck disable=SC2329  # by the traps
 forward() {
     caught=$1
     [ -z "$pid" ] || kill -s "$1" "$pid" 2>/dev/null
@@ -231,7 +232,7 @@ status=$?
 # The program says by status 75 that it stopped on request and goes on when started again. Where the signal met it
 # before it could listen, or torchrun, it ended otherwise, and goes on just as well.
 if ((status == 75)) || { [ -n "$caught" ] && ((status != 0)); }; then
-    # Of an array, the task: its first one's job id alone would mean all of them.
+    # By array and task: the job id of an array's last task means the whole array.
     task=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
     # A job that was cancelled is not running any more, and must not come back.
     if [[ $(scontrol --oneliner show job "$task") =~ JobState=RUNNING ]]; then
@@ -255,9 +256,9 @@ submit() { # SCRIPT [sbatch options]
     local script=$1 id
     shift
     if [ -n "$dry_run" ]; then
-        printf '# sbatch'
+        printf '%s\n# sbatch' "${script%%$'\n'*}"
         [ $# -eq 0 ] || printf ' %q' "$@"
-        printf '\n%s\n\n' "$script"
+        printf '\n%s\n' "${script#*$'\n'}"
         return
     fi
     id=$(sbatch --parsable "$@" <<<"$script") || return

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,17 +19,20 @@ def no_slurm(project: Project, tmp_path: Path) -> Project:
     """The project where no command of SLURM is on the path."""
     commands = tmp_path / "commands"
     commands.mkdir()
+    # Python stays where it is, or it would not know its environment.
+    python = str(Path(sys.executable).parent)
     for folder in project.environment["PATH"].split(":"):
         for path in Path(folder).glob("*"):
-            if path.name not in SLURM_COMMANDS and not (commands / path.name).is_symlink():
+            taken = (commands / path.name).is_symlink() or path.name.startswith("python")
+            if path.name not in SLURM_COMMANDS and not taken:
                 (commands / path.name).symlink_to(path)
-    project.environment["PATH"] = str(commands)
+    project.environment["PATH"] = f"{commands}:{python}"
     return project
 
 
 def command(project: Project, name: str, text: str) -> None:
     """Put a bash script of that name on the path."""
-    path = Path(project.environment["PATH"]) / name
+    path = Path(project.environment["PATH"].split(":")[0]) / name
     path.write_text(f"#!/bin/bash\n{text}\n")
     path.chmod(0o755)
 
@@ -64,11 +68,13 @@ def test_dry_run_prints_the_scripts_and_makes_nothing(no_slurm: Project, tmp_pat
         "--merge\n",
     ):
         assert expected in done.out
-    scripts = tmp_path / "scripts.sh"
-    scripts.write_text(done.out)
-    assert subprocess.run(["bash", "-n", scripts]).returncode == 0
-    if checker := shutil.which("shellcheck"):
-        assert subprocess.run([checker, "--shell=bash", scripts], stdout=2).returncode == 0
+    assert done.out.count("#!/bin/bash\n") == 2
+    for script in done.out.split("#!/bin/bash\n")[1:]:
+        path = tmp_path / "script.sh"
+        path.write_text("#!/bin/bash\n" + script)
+        assert subprocess.run(["bash", "-n", path]).returncode == 0
+        if checker := shutil.which("shellcheck"):
+            assert subprocess.run([checker, path], stdout=2).returncode == 0
 
 
 def test_alone_it_explains_itself(no_slurm: Project) -> None:
@@ -173,7 +179,7 @@ def test_a_process_for_each_gpu(
     assert [line for line in script.splitlines(True) if line.startswith("#SBATCH --gres")] == [gres] * bool(
         gres
     )
-    assert "gpu" not in (sbatch / "1").read_text()
+    assert "--g" not in (sbatch / "1").read_text()
 
 
 def test_what_sbatch_refuses_is_an_error(sbatch: Path, no_slurm: Project) -> None:

@@ -58,7 +58,7 @@ def test_an_array_gives_what_runs_at_a_prompt_give(project: Project, cluster: Cl
 def test_a_run_stopped_and_cancelled_on_the_way_gives_the_same_records(
     project: Project, cluster: Cluster
 ) -> None:
-    rounds = "training.ndata_to_label=20", "runs=1", "training.iterations=24", "training.epochs=20"
+    rounds = "training.ndata_to_label=20", "runs=1", "training.iterations=16", "training.epochs=15"
     arguments = "quick", "--cpus-per-task=1", "--", *rounds
     runs, _ = submit(project, *arguments)
     run_folder = project.outputs / "quick" / "run_1"
@@ -69,7 +69,7 @@ def test_a_run_stopped_and_cancelled_on_the_way_gives_the_same_records(
     cluster.wait_until(lambda: committed(run_folder) > before, "the run has gone on")
     cluster.ask("scancel", runs)
     cluster.finish()
-    assert before < committed(run_folder) < 24
+    assert before < committed(run_folder) < 16
     submit(project, *arguments)
     cluster.finish()
     assert results(project.outputs, "quick") == at_a_prompt(project, *rounds)
@@ -77,20 +77,20 @@ def test_a_run_stopped_and_cancelled_on_the_way_gives_the_same_records(
 
 def test_runs_asked_to_stop_go_back_to_the_queue_and_others_stay(project: Project, cluster: Cluster) -> None:
     project.stand_in(STOPS_ON_REQUEST, runs=3)
-    (project.folder / "stopped 3").touch()
+    (project.folder / "stopped 1").touch()
     runs, merging = submit(project, "quick", "--cpus-per-task=1")
-    cluster.wait_until((project.folder / "finished 3").exists, "run 3 is over")
-    # The first task has the job id of the whole array.
-    for run, signal in ((1, "USR1"), (2, "TERM")):
+    cluster.wait_until((project.folder / "finished 1").exists, "run 1 is over")
+    # The last task has the job id of the whole array.
+    for run, signal in ((2, "USR1"), (3, "TERM")):
         cluster.wait_until((project.folder / f"started {run}").exists, f"run {run} is at work")
         cluster.ask("scancel", f"--signal={signal}", "--batch", f"{runs}_{run}")
         again = f"run {run} is queued again"
         cluster.wait_until(lambda task=f"{runs}_{run}": cluster.state(task)["Restarts"] == "1", again)
     assert not (project.folder / "merged").exists()
     cluster.finish()
-    assert [cluster.state(f"{runs}_{run}")["Restarts"] for run in (1, 2, 3)] == ["1", "1", "0"]
-    assert {cluster.state(job)["JobState"] for job in (f"{runs}_1", f"{runs}_2", merging)} == {"COMPLETED"}
-    assert (project.folder / "finished 1").exists() and (project.folder / "finished 2").exists()
+    assert [cluster.state(f"{runs}_{run}")["Restarts"] for run in (1, 2, 3)] == ["0", "1", "1"]
+    assert {cluster.state(job)["JobState"] for job in (f"{runs}_2", f"{runs}_3", merging)} == {"COMPLETED"}
+    assert (project.folder / "finished 3").exists() and (project.folder / "finished 2").exists()
     assert (project.folder / "merged").exists()
 
 
