@@ -29,7 +29,7 @@ from src.utils.console import RunConsole
 from src.utils.errors import UserError, in_a_line
 from src.utils.files import exclusive
 from src.utils.followers import records_of_run
-from src.utils.records import RunRecords
+from src.utils.records import RunRecords, progress
 from src.utils.seeding import RoundSeeds, make_deterministic
 from src.utils.stopping import INTERRUPTED, Stopped, signals_heard
 
@@ -69,13 +69,21 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--run", type=int, metavar="K", help="only run K, counted from 1, also for --overwrite")
     add("--check", action="store_true", help="say what would be done, train nothing")
     add(
+        "--merge",
+        action="store_true",
+        help="merge the runs there are into the CSV, draw plots, train nothing",
+    )
+    add(
         "--overwrite",
         action="store_true",
         help="remove the earlier results, with --run K those of run K, and start anew",
     )
     add("--device", help="cpu, cuda, cuda:1 … (default: cuda where there is one)")
     add("--output_dir", type=Path, default=Path("experiment_outputs"), help="default: %(default)s")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.merge and (options.overwrite or options.run is not None):
+        parser.error("--merge takes all runs as they are: leave out --overwrite and --run")
+    return options
 
 
 def run(options: argparse.Namespace, task: Task | None, device: torch.device) -> None:
@@ -87,6 +95,9 @@ def run(options: argparse.Namespace, task: Task | None, device: torch.device) ->
         raise UserError(f"--run {options.run}: the config has runs 1 to {config.runs}")
     if options.check:
         print(describe(config, plan, device, options))
+        return
+    if options.merge:
+        merge(config, plan, Experiment(config, options.output_dir))
         return
     if (idle := idle_note(config)) and processes.first():
         print(idle, file=sys.stderr)
@@ -114,9 +125,8 @@ def run(options: argparse.Namespace, task: Task | None, device: torch.device) ->
                     f"--run {number} --overwrite this one"
                 )
             else:
-                with (
-                    processes.first_before_others()
-                ):  # what one makes of files, or downloads, the others find
+                # What the first downloads or makes of files the others find.
+                with processes.first_before_others():
                     data = data or load_dataset(config, device)
                 records.check_data(data.fingerprint())
                 if processes.first():
@@ -127,6 +137,22 @@ def run(options: argparse.Namespace, task: Task | None, device: torch.device) ->
     print(f"\n{config.name}, run {number}\n{round_table(records.rows, plan.task.headline)}\n")
     print(f"seconds  {phase_summary(records.rows)}")
     print(f"memory   {peak_memory():.0f} MiB at most")
+    show_results(config, plan, experiment)
+
+
+def merge(config: Config, plan: Plan, experiment: Experiment) -> None:
+    """Say how far each run is and make of them what the last of them would; UserError where there is no round yet."""
+    experiment.check()
+    begun = experiment.begun()
+    if not begun:
+        raise UserError(f"{experiment.folder}: no run has finished a round, so there is nothing to merge")
+    for number in sorted({*begun, *range(1, config.runs + 1)}):
+        print(f"run {number}    {progress(experiment.run_folder(number), len(plan.labels))}")
+    show_results(config, plan, experiment)
+
+
+def show_results(config: Config, plan: Plan, experiment: Experiment) -> None:
+    """Write the table and the plots of all runs, and print where they are."""
     if config.save_df:
         experiment.write_csv()  # a run killed right after its last round has not
         print(f"curves   {experiment.csv}")

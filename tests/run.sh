@@ -21,7 +21,7 @@ check() {
 check "$python" -m ruff check .
 check "$python" -m ruff format --check .
 check "$python" -m mypy
-check shellcheck ./*.sh src/data/*.sh tests/run.sh .ci/run
+check shellcheck ./*.sh src/data/*.sh tests/run.sh tests/slurm/*.sh .ci/run
 [ "$status" = 0 ] || printf '\nThe checks above failed, so this ends with status 1 whatever the tests say.\n\n'
 
 "$python" -m pytest "$@" || status=$?

@@ -131,15 +131,21 @@ class Experiment:
         ]
         write_wide_csv(self.csv, {run: read_rows(self.run_folder(run)) for run in runs})
 
-    def _changes(self) -> list[str]:
-        """What the rounds in the folder were made with that would be otherwise now, a line a key."""
-        path = self.folder / "config.yaml"
+    def changes_since(self, path: Path) -> list[str]:
+        """What would come out otherwise than by the config in that file, a line a key; nothing where it is not there.
+
+        More rounds after the same ones are no change.
+        """
         if not path.exists():
             return []
         old = load_config(path)
         before, now = queries(old), queries(self.config)
         longer = now[: len(before)] == before
         return differences(old, self.config, BUDGET if longer else frozenset())
+
+    def _changes(self) -> list[str]:
+        """What the rounds in the folder were made with that would be otherwise now, a line a key."""
+        return self.changes_since(self.folder / "config.yaml")
 
     def _lock_all(self, locks: ExitStack, but: int | None = None) -> None:
         for lock in self.folder.glob("run_*/lock"):
