@@ -16,7 +16,8 @@ import torch
 from src.active.plan import queries
 from src.config import Config, differences, load_config, to_yaml
 from src.utils.errors import UserError
-from src.utils.files import exclusive, write_atomically
+from src.utils.files import exclusive, remove_leftovers, write_atomically
+from src.utils.generations import PREVIOUS, ROUNDS, STATE
 from src.utils.records import progress, read_rows, write_wide_csv
 
 # What says how many rounds there are and how many labels each asks for.
@@ -60,8 +61,8 @@ class Experiment:
     def begun(self) -> list[int]:
         """The runs that have rounds, also those beyond the config's ``runs``."""
         found = [
-            re.fullmatch(r"run_([1-9]\d*)", path.parent.name)
-            for name in ("rounds.jsonl", "state.pt")
+            re.fullmatch(r"run_([1-9]\d*)", path.relative_to(self.folder).parts[0])
+            for name in (ROUNDS, STATE, f"{PREVIOUS}/{STATE}")
             for path in self.folder.glob(f"run_*/{name}")
         ]
         return sorted({int(match[1]) for match in found if match})
@@ -84,6 +85,8 @@ class Experiment:
         Another config's is replaced, as it may be while that has no rounds; UserError where a process is at work on
         some.
         """
+        for folder in (self.folder, self.csv.parent):
+            remove_leftovers(folder)
         with ExitStack() as others:
             if self._changes():
                 self._lock_all(others, but=run)
@@ -126,9 +129,7 @@ class Experiment:
 
     def write_csv(self, but: int | None = None) -> None:
         """Merge the runs that have rounds, less one, into the wide CSV."""
-        runs = [
-            run for run in self.begun() if run != but and (self.run_folder(run) / "rounds.jsonl").exists()
-        ]
+        runs = [run for run in self.begun() if run != but and (self.run_folder(run) / ROUNDS).exists()]
         write_wide_csv(self.csv, {run: read_rows(self.run_folder(run)) for run in runs})
 
     def _changes(self) -> list[str]:
