@@ -99,7 +99,7 @@ class Found:
         """In a line: what is damaged, what is kept and what will be run again; "" where nothing is damaged."""
         if not self.damaged:
             return ""
-        what = "; ".join(f"{name} is damaged ({why})" for name, why in self.damaged.items())
+        what = "; ".join(f"{name} {why}" for name, why in self.damaged.items())
         kept, count = len(self.kept.rows), self.rounds
         again = f"round {count} is" if count == kept + 1 else f"rounds {kept + 1} to {count} are"
         return (
@@ -140,7 +140,7 @@ def find(folder: Path) -> Found | None:
         finished = kept == asked + 1 and QUERIES not in damaged
     kept = min(kept, asked + finished)
     if damaged and not kept:
-        what = "; ".join(f"{folder / name}: damaged ({why})" for name, why in damaged.items())
+        what = "; ".join(f"{folder / name}: {why}" for name, why in damaged.items())
         raise UserError(f"{what}; no round can be recovered; restore it or use --overwrite")
     labelled_in_round_N = state["labelled_in_round_N"]
     if not sound or kept < rounds:
@@ -172,7 +172,7 @@ def _find_state(folder: Path, damaged: dict[str, str]) -> dict[str, Any] | None:
         if not path.exists() and len((_read(folder / ROUNDS) or b"").splitlines()) < 2:
             return None
         raise UserError(
-            f"{path}: damaged ({wrong}), and so is {PREVIOUS}/{STATE}; restore it or use --overwrite"
+            f"{path}: {wrong}, and there is no good {PREVIOUS}/{STATE}; restore it or use --overwrite"
         ) from None
     damaged[STATE] = wrong
     return state
@@ -235,7 +235,7 @@ def _load_state(path: Path) -> dict[str, Any]:
         if not isinstance(state["labelled_in_round_N"], Tensor):
             raise TypeError
     except Exception as error:  # torch.load raises many kinds for a damaged file
-        raise _Damaged(type(error).__name__) from error
+        raise _Damaged(f"is damaged ({type(error).__name__})") from error
     if version != STATE_VERSION:
         raise UserError(f"{path}: is of version {version}, this program writes {STATE_VERSION}")
     return state
@@ -249,7 +249,7 @@ def _load_queries(path: Path) -> Arrays:
         for name in arrays:
             _round_of(name)
     except Exception as error:  # a damaged archive raises many kinds, as above
-        raise _Damaged(type(error).__name__) from error
+        raise _Damaged(f"is damaged ({type(error).__name__})") from error
     return arrays
 
 

@@ -124,7 +124,7 @@ def progress(folder: Path, rounds: int) -> str:
         return "not begun"
     done = len(found.kept.rows)
     state = f"{done} of {rounds} rounds" if done < rounds else f"finished, {done} rounds"
-    return f"{state}, as {found.told()}" if found.damaged else state
+    return f"{state}, though {found.told()}" if found.damaged else state
 
 
 def write_wide_csv(path: Path, runs: Mapping[int, Sequence[Row]]) -> None:
