@@ -85,8 +85,6 @@ class Experiment:
         Another config's is replaced, as it may be while that has no rounds; UserError where a process is at work on
         some.
         """
-        for folder in (self.folder, self.csv.parent):
-            remove_leftovers(folder)
         with ExitStack() as others:
             if self._changes():
                 self._lock_all(others, but=run)
@@ -128,7 +126,10 @@ class Experiment:
                 _remove(self.csv)
 
     def write_csv(self, but: int | None = None) -> None:
-        """Merge the runs that have rounds, less one, into the wide CSV."""
+        """Merge the runs that have rounds, less one, into the wide CSV. What dead processes left beside the
+        experiment's files is removed."""
+        for folder in (self.folder, self.csv.parent):
+            remove_leftovers(folder)
         runs = [run for run in self.begun() if run != but and (self.run_folder(run) / ROUNDS).exists()]
         write_wide_csv(self.csv, {run: read_rows(self.run_folder(run)) for run in runs})
 
