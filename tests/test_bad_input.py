@@ -484,6 +484,22 @@ def test_records_of_which_no_round_is_left_are_refused(
     says(refused(), f"{run / name}: ", "restore it or use --overwrite")
 
 
+def test_damage_of_another_run_is_recovered_before_the_table_is_made(
+    digits_config: Path, tmp_path: Path
+) -> None:
+    """Run 2 is damaged, and run 1 has rounds to come."""
+    command = ("--config_path", digits_config, "--output_dir", tmp_path, "--set", "runs=2")
+    assert run_cli(*command).status == 0
+    whole, path = results(tmp_path, "quick"), tmp_path / "quick" / "run_2" / "rounds.jsonl"
+    shutil.rmtree(tmp_path / "quick" / "run_1")
+    truncate(path)
+    outcome = run_cli(*command, "--run", "1")
+    assert outcome.status == 0, outcome.err
+    assert outcome.err.startswith(f"{path.parent}: rounds.jsonl line ")
+    assert run_cli(*command).status == 0
+    assert results(tmp_path, "quick") == whole
+
+
 def test_damage_does_not_hide_that_the_config_is_another(
     outputs: Path, refused: Callable[..., Outcome]
 ) -> None:

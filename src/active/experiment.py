@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,7 @@ from src.config import Config, differences, load_config, to_yaml
 from src.utils.errors import UserError
 from src.utils.files import exclusive, remove_leftovers, write_atomically
 from src.utils.generations import PREVIOUS, ROUNDS, STATE
-from src.utils.records import progress, read_rows, write_wide_csv
+from src.utils.records import LOCK, progress, read_rows, recover, write_wide_csv
 
 # What says how many rounds there are and how many labels each asks for.
 BUDGET = frozenset({"training.iterations", "training.ndata_to_label"})
@@ -39,7 +39,7 @@ class Experiment:
 
     def lock(self, run: int) -> Path:
         """The file that the process at work on that run holds locked."""
-        return self.run_folder(run) / "lock"
+        return self.run_folder(run) / LOCK
 
     def check(self) -> None:
         """Check that the rounds in the folder, if it has any, came from this config; UserError with the differences.
@@ -80,7 +80,8 @@ class Experiment:
         )
 
     def write_description(self, run: int, device: torch.device) -> None:
-        """Write config and provenance of rounds to come; for a process that holds that run's lock.
+        """Write config and provenance of rounds to come; for a process that holds that run's lock. What is damaged of
+        other runs is recovered, as the table and the plots show them too.
 
         Another config's is replaced, as it may be while that has no rounds; UserError where a process is at work on
         some.
@@ -90,6 +91,10 @@ class Experiment:
                 self._lock_all(others, but=run)
                 self.check()
             write_atomically(self.folder / "config.yaml", to_yaml(self.config).encode())
+        for other in self.begun():
+            if other != run:
+                with suppress(UserError):  # that run's own process tells
+                    recover(self.run_folder(other))
         text = json.dumps(provenance(device), indent=2).encode() + b"\n"
         write_atomically(self.folder / "provenance.json", text)
 

@@ -11,18 +11,22 @@ from pathlib import Path
 from torch import Tensor
 
 from src.utils.errors import UserError
-from src.utils.files import write_atomically
+from src.utils.files import exclusive, write_atomically
 from src.utils.generations import (
     PREVIOUS,
     ROUNDS,
     STATE,
     Arrays,
+    Found,
     Generation,
     Row,
     find,
     read_lines,
     write_next,
 )
+
+LOCK = "lock"
+"""What a process at work on a run holds locked."""
 
 COLUMNS = (("accuracy", "accuracy"), ("loss", "losses"))
 DENSE_COLUMNS = (("miou", "ious"), ("loss", "losses"), ("auroc", "auroc"))
@@ -67,11 +71,7 @@ class RunRecords:
             raise UserError(
                 f"{folder / STATE}: was made with seed {kept.run_seed}, not {run_seed}; use --overwrite"
             )
-        if found.damaged:
-            found.repair(folder)
-            print(
-                f"{folder}: {found.told()}; what is damaged is in <name>.damaged", file=sys.stderr, flush=True
-            )
+        _repair(folder, found)
         self.rows, self._arrays, self._data = kept.rows, kept.arrays, kept.data
         self.labelled_in_round_N, self.finished = kept.labelled_in_round_N, kept.finished
 
@@ -103,6 +103,24 @@ class RunRecords:
         )
         write_next(self.folder, generation)
         self.labelled_in_round_N, self.finished = labelled_in_round_N, finished
+
+
+def recover(folder: Path) -> None:
+    """Repair what is damaged of a run, as RunRecords does, while no process is at work on it. UserError where nothing
+    can be recovered, and where one is."""
+    found = find(folder)
+    if found is not None and found.damaged:
+        with exclusive(folder / LOCK):
+            found = find(folder)
+            if found is not None:
+                _repair(folder, found)
+
+
+def _repair(folder: Path, found: Found) -> None:
+    if found.damaged:
+        found.repair(folder)
+        kept = "what is damaged is in <name>.damaged"
+        print(f"{folder}: {found.told()}; {kept}", file=sys.stderr, flush=True)
 
 
 def read_rows(folder: Path) -> list[Row]:
