@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +16,9 @@ import torch
 from src.active.plan import queries
 from src.config import Config, differences, load_config, to_yaml
 from src.utils.errors import UserError
-from src.utils.files import exclusive, write_atomically
-from src.utils.records import progress, read_rows, write_wide_csv
+from src.utils.files import exclusive, remove_leftovers, write_atomically
+from src.utils.generations import PREVIOUS, ROUNDS, STATE
+from src.utils.records import LOCK, progress, read_rows, recover, write_wide_csv
 
 # What says how many rounds there are and how many labels each asks for.
 BUDGET = frozenset({"training.iterations", "training.ndata_to_label"})
@@ -38,7 +39,7 @@ class Experiment:
 
     def lock(self, run: int) -> Path:
         """The file that the process at work on that run holds locked."""
-        return self.run_folder(run) / "lock"
+        return self.run_folder(run) / LOCK
 
     def check(self) -> None:
         """Check that the rounds in the folder, if it has any, came from this config; UserError with the differences.
@@ -60,8 +61,8 @@ class Experiment:
     def begun(self) -> list[int]:
         """The runs that have rounds, also those beyond the config's ``runs``."""
         found = [
-            re.fullmatch(r"run_([1-9]\d*)", path.parent.name)
-            for name in ("rounds.jsonl", "state.pt")
+            re.fullmatch(r"run_([1-9]\d*)", path.relative_to(self.folder).parts[0])
+            for name in (ROUNDS, STATE, f"{PREVIOUS}/{STATE}")
             for path in self.folder.glob(f"run_*/{name}")
         ]
         return sorted({int(match[1]) for match in found if match})
@@ -79,7 +80,8 @@ class Experiment:
         )
 
     def write_description(self, run: int, device: torch.device) -> None:
-        """Write config and provenance of rounds to come; for a process that holds that run's lock.
+        """Write config and provenance of rounds to come; for a process that holds that run's lock. What is damaged of
+        other runs is recovered, as the table and the plots show them too.
 
         Another config's is replaced, as it may be while that has no rounds; UserError where a process is at work on
         some.
@@ -89,6 +91,10 @@ class Experiment:
                 self._lock_all(others, but=run)
                 self.check()
             write_atomically(self.folder / "config.yaml", to_yaml(self.config).encode())
+        for other in self.begun():
+            if other != run:
+                with suppress(UserError):  # that run's own process tells
+                    recover(self.run_folder(other))
         text = json.dumps(provenance(device), indent=2).encode() + b"\n"
         write_atomically(self.folder / "provenance.json", text)
 
@@ -125,10 +131,11 @@ class Experiment:
                 _remove(self.csv)
 
     def write_csv(self, but: int | None = None) -> None:
-        """Merge the runs that have rounds, less one, into the wide CSV."""
-        runs = [
-            run for run in self.begun() if run != but and (self.run_folder(run) / "rounds.jsonl").exists()
-        ]
+        """Merge the runs that have rounds, less one, into the wide CSV. What dead processes left beside the
+        experiment's files is removed."""
+        for folder in (self.folder, self.csv.parent):
+            remove_leftovers(folder)
+        runs = [run for run in self.begun() if run != but and (self.run_folder(run) / ROUNDS).exists()]
         write_wide_csv(self.csv, {run: read_rows(self.run_folder(run)) for run in runs})
 
     def changes_since(self, path: Path) -> list[str]:

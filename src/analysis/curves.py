@@ -25,6 +25,7 @@ from src.analysis.rounds import (
 )
 from src.analysis.tables import PERCENT_METRICS, method_table, metric_title, reach_table
 from src.utils.errors import UserError
+from src.utils.files import write_atomically
 
 
 def plot_learning_curve(experiment_dir: Path, metric: str = "accuracy") -> Path:
@@ -145,7 +146,7 @@ def _figure_and_table(options: argparse.Namespace) -> tuple[Path, Path]:
         }
         titled = len(tables) > 1
         text = "\n".join(f"{title}\n\n{rows}" if titled else rows for title, rows in tables.items())
-    table.write_text(text, encoding="utf-8")
+    write_atomically(table, text.encode())
     return figure, table
 
 

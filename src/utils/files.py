@@ -1,7 +1,9 @@
-"""Files that are whole or absent, whatever dies in between: written beside, synced, then moved into place."""
+"""Files that are whole or absent, whatever dies in between: written beside, synced, then moved into place.
+Nothing here goes by the clock, which may jump."""
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,9 +29,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file to write in the block, which is in the place of ``path`` after it.
 
     Whatever the block raises leaves ``path`` as it was, and nothing beside it but where the process dies: then
-    ``.<name>.<process>.part`` stays. OSError where the system will not write.
+    ``.<name>.<host>.<process>.part`` stays, until ``remove_leftovers``. OSError where the system will not write.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside = _beside(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with open(beside, "wb") as file:
@@ -44,38 +46,83 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def keep_as(path: Path, kept: Path) -> None:
+    """Have what is in ``path`` in ``kept`` too, whatever is written to the place of ``path`` later; UserError where
+    the system will not write."""
+    beside = _beside(kept)
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        beside.unlink(missing_ok=True)
+        os.link(path, beside)  # a second name: nothing to copy, nor to sync
+        os.replace(beside, kept)
+        beside.unlink(missing_ok=True)  # the system moves nothing where both are the same file already
+    except OSError:  # not every file system knows second names
+        write_atomically(kept, path.read_bytes())
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes of this host left beside their files in the folder as they died."""
+    for path in folder.glob(f".*.{os.uname().nodename}.*.part"):
+        process = path.name.split(".")[-2]
+        if process.isdecimal() and not _is_running(int(process)):
+            with suppress(OSError):  # nobody reads it
+                path.unlink()
+
+
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock file for the block; UserError where another process has it. The lock dies with its process."""
+    """Hold the lock file for the block; UserError where another process has it. The lock dies with its process, but
+    for that of a lost host on a network file system, which may linger."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise UserError(
-            f"{path}: cannot write ({error.strerror}); mend permissions or use --output_dir"
+            f"{path}: cannot write ({error.strerror}); free space, mend permissions or use --output_dir"
         ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         owner = os.read(descriptor, 200).decode(errors="replace").strip()
         os.close(descriptor)
-        raise UserError(
-            f"{path.parent}: {owner or 'another process'} is at work on this run; wait for it or stop it"
-        ) from None
+        raise UserError(_held(path, owner)) from None
     except OSError as error:
         os.close(descriptor)
         raise UserError(
             f"{path}: cannot lock ({error.strerror}); use --output_dir on another file system"
         ) from error
     try:
-        with suppress(
-            OSError
-        ):  # the name only serves the message above; a full disk shows when a round is written
+        # The name only serves the message above; a full disk shows when a round is written.
+        with suppress(OSError):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _beside(path: Path) -> Path:
+    # With the host, as processes of several may write the same file over a network.
+    return path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.part")
+
+
+def _held(path: Path, owner: str) -> str:
+    """Who holds the lock, as it wrote there itself; since when, nothing is known."""
+    message = f"{path.parent}: {owner or 'another process'} is at work on this run; wait for it or stop it"
+    named = re.fullmatch(r"process (\d+) on (.+)", owner)
+    if named and named[2] == os.uname().nodename and _is_running(int(named[1])):
+        return message
+    return f"{message}. Only if it is surely dead, as on a host that was lost, remove {path} and run again"
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's; no process has that number
+        return True
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

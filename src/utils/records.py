@@ -1,24 +1,32 @@
-"""What a run leaves on disk and how it is picked up again. ``state.pt`` is written last and decides: whatever the
-other files hold beyond its rounds is dropped on resuming."""
+"""What a run leaves on disk and how it is picked up again: its rounds one by one, and the table of several runs.
+Which files hold it, and what is left where some are damaged, is ``generations``."""
 
 import csv
 import io
-import json
-import zipfile
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from src.utils.errors import UserError
-from src.utils.files import write_atomically
+from src.utils.files import exclusive, write_atomically
+from src.utils.generations import (
+    PREVIOUS,
+    ROUNDS,
+    STATE,
+    Arrays,
+    Found,
+    Generation,
+    Row,
+    find,
+    read_lines,
+    write_next,
+)
 
-Row = dict[str, Any]
-STATE_VERSION = 1
+LOCK = "lock"
+"""What a process at work on a run holds locked."""
 
 COLUMNS = (("accuracy", "accuracy"), ("loss", "losses"))
 DENSE_COLUMNS = (("miou", "ious"), ("loss", "losses"), ("auroc", "auroc"))
@@ -41,8 +49,9 @@ class Query:
 class RunRecords:
     """The files of one run: rounds.jsonl, queries.npz and state.pt in ``folder``, as they stand or not yet there.
 
-    Raises UserError where a file is damaged or was made with another seed. The dataset, which takes long to load, is
-    held against them later, by ``check_data``.
+    Where some are damaged, the rounds that can be recovered are kept, a line on stderr says which, and the damaged
+    files are kept as ``<name>.damaged``. Raises UserError where none can be, and where they were made with another
+    seed. The dataset, which takes long to load, is held against them later, by ``check_data``.
     """
 
     def __init__(self, folder: Path, run_seed: int) -> None:
@@ -52,28 +61,19 @@ class RunRecords:
         self.labelled_in_round_N: Tensor | None = None
         self.finished = False
         self._data: str | None = None
-        self._arrays: dict[str, np.ndarray] = {}
-        for left_by_a_crash in folder.glob(".*.part"):
-            left_by_a_crash.unlink()
-        if (folder / "state.pt").exists():
-            self._resume(folder / "state.pt")
-
-    def _resume(self, path: Path) -> None:
-        state = _load_state(path)
-        if state["run_seed"] != self.run_seed:
+        self._arrays: Arrays = {}
+        _remove_parts(folder)
+        found = find(folder)
+        if found is None:
+            return
+        kept = found.kept
+        if kept.run_seed != run_seed:
             raise UserError(
-                f"{path}: was made with seed {state['run_seed']}, not {self.run_seed}; use --overwrite"
+                f"{folder / STATE}: was made with seed {kept.run_seed}, not {run_seed}; use --overwrite"
             )
-        self.rows = read_rows(self.folder)[: state["rounds"]]
-        if len(self.rows) < state["rounds"]:
-            raise UserError(
-                f"{self.folder / 'rounds.jsonl'}: has {len(self.rows)} of {state['rounds']} rounds; "
-                "restore it or use --overwrite"
-            )
-        self._arrays = _load_queries(self.folder / "queries.npz", state["rounds"])
-        self.labelled_in_round_N = state["labelled_in_round_N"]
-        self.finished = state["finished"]
-        self._data = state.get("data")  # records from before there was this key have none
+        _repair(folder, found)
+        self.rows, self._arrays, self._data = kept.rows, kept.arrays, kept.data
+        self.labelled_in_round_N, self.finished = kept.labelled_in_round_N, kept.finished
 
     def continue_to(self, rounds: int) -> None:
         """Take up a run that a plan of fewer rounds finished. Its last one asked for nothing, and is done again."""
@@ -85,7 +85,7 @@ class RunRecords:
         """Refuse rounds of another dataset, whose indices mean other inputs; rounds to come keep the fingerprint."""
         if self._data not in (None, fingerprint):
             raise UserError(
-                f"{self.folder / 'state.pt'}: the dataset is not the one of its rounds: inputs were added, removed, "
+                f"{self.folder / STATE}: the dataset is not the one of its rounds: inputs were added, removed, "
                 "renamed or given other labels; bring it back as it was, or use --overwrite to start anew"
             )
         self._data = fingerprint
@@ -98,51 +98,51 @@ class RunRecords:
             for name, tensor in vars(query).items():
                 if tensor is not None:
                     self._arrays[f"{name.rsplit('_', 1)[0]}_{round_}"] = tensor.cpu().numpy()
-        _write_queries(self.folder / "queries.npz", self._arrays)
-        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in self.rows)
-        write_atomically(self.folder / "rounds.jsonl", lines.encode())
-        state = {
-            "version": STATE_VERSION,
-            "run_seed": self.run_seed,
-            "rounds": len(self.rows),
-            "finished": finished,
-            "labelled_in_round_N": labelled_in_round_N,
-            "data": self._data,
-        }
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_atomically(self.folder / "state.pt", buffer.getvalue())
+        generation = Generation(
+            self.run_seed, self.rows, self._arrays, labelled_in_round_N, finished, self._data
+        )
+        write_next(self.folder, generation)
         self.labelled_in_round_N, self.finished = labelled_in_round_N, finished
+
+
+def recover(folder: Path) -> None:
+    """Repair what is damaged of a run, as RunRecords does, while no process is at work on it. UserError where nothing
+    can be recovered, and where one is."""
+    found = find(folder)
+    if found is not None and found.damaged:
+        with exclusive(folder / LOCK):
+            found = find(folder)
+            if found is not None:
+                _repair(folder, found)
+
+
+def _repair(folder: Path, found: Found) -> None:
+    if found.damaged:
+        found.repair(folder)
+        kept = "what is damaged is in <name>.damaged"
+        print(f"{folder}: {found.told()}; {kept}", file=sys.stderr, flush=True)
 
 
 def read_rows(folder: Path) -> list[Row]:
     """The rows of rounds.jsonl; UserError with the line that cannot be read."""
-    path = folder / "rounds.jsonl"
-    rows = []
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot read ({error}); restore it or use --overwrite") from error
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(
-                f"{path}:{number}: not JSON ({error.msg}); restore it or use --overwrite"
-            ) from error
-        if not isinstance(row, dict):
-            raise UserError(f"{path}:{number}: not a JSON object; restore it or use --overwrite")
-        rows.append(row)
+    rows, wrong = read_lines(folder / ROUNDS)
+    if wrong:
+        raise UserError(
+            f"{folder / ROUNDS}: {wrong}; run this experiment again (without --overwrite): it goes on from the rounds "
+            "that can be recovered"
+        )
     return rows
 
 
 def progress(folder: Path, rounds: int) -> str:
-    """How many of its ``rounds`` a run has, read only, so that a process at work on it is not disturbed; UserError
-    where its state is damaged."""
-    if not (folder / "state.pt").exists():
+    """How many of its ``rounds`` a run has, and what is damaged; read only, so that a process at work on it is not
+    disturbed. UserError where nothing can be recovered."""
+    found = find(folder)
+    if found is None:
         return "not begun"
-    done = _load_state(folder / "state.pt")["rounds"]
-    return f"{done} of {rounds} rounds" if done < rounds else f"finished, {done} rounds"
+    done = len(found.kept.rows)
+    state = f"{done} of {rounds} rounds" if done < rounds else f"finished, {done} rounds"
+    return f"{state}, though {found.told()}" if found.damaged else state
 
 
 def write_wide_csv(path: Path, runs: Mapping[int, Sequence[Row]]) -> None:
@@ -169,32 +169,11 @@ def write_wide_csv(path: Path, runs: Mapping[int, Sequence[Row]]) -> None:
     write_atomically(path, text.getvalue().encode())
 
 
-def _load_state(path: Path) -> dict[str, Any]:
+def _remove_parts(folder: Path) -> None:
+    """Remove what a crash left beside the files of a run, on whichever host: its lock is held here."""
     try:
-        with zipfile.ZipFile(path) as archive:  # torch.load looks at no checksum
-            if bad := archive.testzip():
-                raise zipfile.BadZipFile(bad)
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        if state["version"] != STATE_VERSION:
-            raise UserError(f"{path}: is of version {state['version']}, this program writes {STATE_VERSION}")
-        return state
-    except UserError:
-        raise
-    except Exception as error:  # torch.load raises many kinds for a damaged file
-        raise UserError(f"{path}: damaged ({type(error).__name__}); restore it or use --overwrite") from error
-
-
-def _load_queries(path: Path, rounds: int) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if int(name.rsplit("_", 1)[1]) < rounds}
-    except FileNotFoundError:
-        raise UserError(f"{path}: is missing; restore it or use --overwrite") from None
-    except Exception as error:  # a damaged archive raises many kinds, as above
-        raise UserError(f"{path}: damaged ({type(error).__name__}); restore it or use --overwrite") from error
-
-
-def _write_queries(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    write_atomically(path, buffer.getvalue())
+        for place in (folder, folder / PREVIOUS):
+            for path in place.glob(".*.part"):
+                path.unlink()
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot remove ({error.strerror}); mend permissions") from error
