@@ -29,7 +29,7 @@ from src.utils.console import RunConsole
 from src.utils.errors import UserError, in_a_line
 from src.utils.files import exclusive
 from src.utils.followers import records_of_run
-from src.utils.records import RunRecords, progress
+from src.utils.records import RunRecords, progress, recover
 from src.utils.seeding import RoundSeeds, make_deterministic
 from src.utils.stopping import INTERRUPTED, Stopped, signals_heard
 
@@ -146,6 +146,8 @@ def merge(config: Config, plan: Plan, experiment: Experiment) -> None:
     begun = experiment.begun()
     if not begun:
         raise UserError(f"{experiment.folder}: no run has finished a round, so there is nothing to merge")
+    for number in begun:
+        recover(experiment.run_folder(number))
     for number in sorted({*begun, *range(1, config.runs + 1)}):
         print(f"run {number}    {progress(experiment.run_folder(number), len(plan.labels))}")
     show_results(config, plan, experiment)

@@ -39,3 +39,15 @@ def test_merge_refuses_another_config_and_options_that_contradict_it(
     assert changed.status == 2 and "optimizer.lr: 0.01 -> 0.5" in changed.err
     for option in (["--overwrite"], ["--run", "1"]):
         assert run_cli(*command, "--merge", *option).status == 2
+
+
+def test_merge_recovers_what_is_damaged(digits_config: Path, tmp_path: Path) -> None:
+    command = ("--config_path", digits_config, "--output_dir", tmp_path / "outputs")
+    assert run_cli(*command).status == 0
+    rounds = tmp_path / "outputs" / "quick" / "run_1" / "rounds.jsonl"
+    rounds.write_bytes(rounds.read_bytes()[:-50])
+    merged = run_cli(*command, "--merge")
+    assert merged.status == 0
+    assert "run 1    2 of 3 rounds" in merged.out
+    assert "round 3 is run again" in merged.err
+    assert len(rounds.read_text().splitlines()) == 2
