@@ -39,11 +39,11 @@ def main(task: Task | None = None, arguments: Sequence[str] | None = None) -> in
     options = parse(arguments)
     try:
         with signals_heard():
-            device = processes.device_of_process(choose_device(options.device))
+            device = choose_device(processes.device_of_process(options.device))
             with processes.together(device), only_first_prints():
                 run(options, task, device)
     except UserError as error:
-        if processes.number():
+        if processes.started_as():
             # The first process has said so already if the error is everyone's, and torchrun then ends this one.
             time.sleep(3)
         print(f"error: {error}", file=sys.stderr)

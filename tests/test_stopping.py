@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from src.active.checkpoint import Checkpoint
+from src.config import Config
+from src.data import DataBundle
 from src.models import prediction, training
 from src.utils import stopping
+from src.utils.console import RunConsole
 from tests.experiments import ROOT, environment, results, run_cli
 from tests.test_resume import METHODS, command
 
@@ -94,14 +98,43 @@ def test_a_step_of_another_experiment_or_a_damaged_one_is_not_gone_on_from(
     outputs, lr = tmp_path / "stopped", "optimizer.lr=0.02"
     assert run_until(4, monkeypatch, *command(digits_config, outputs)) == 75
     saved = outputs / "quick" / "run_1" / "training.pt"
-    overrides = [lr] if change == "config" else ["data.val_size=0.3"] if change == "data" else []
+    overrides = [lr] if change == "config" else []
     if change == "damage":
         saved.write_bytes(saved.read_bytes()[:-2000])
+    if change == "data":
+        monkeypatch.setattr(DataBundle, "fingerprint", lambda bundle: "another")
+    epochs = []
+    monkeypatch.setattr(RunConsole, "epoch", lambda console, labelled, epoch, *losses: epochs.append(epoch))
     found = run_cli(*command(digits_config, outputs, *overrides))
+    assert epochs == [1, 2] * 3, "the first round is begun anew"
     assert found.status == 0
     assert ("training.pt: damaged" in found.err) == (change == "damage")
     assert run_cli(*command(digits_config, tmp_path / "undisturbed", *overrides)).status == 0
     assert results(outputs, "quick") == results(tmp_path / "undisturbed", "quick")
+
+
+def test_a_state_of_a_gpu_is_not_gone_on_from_on_a_cpu(tmp_path: Path) -> None:
+    config = Config(name="quick")
+    of_gpu, of_cpu = (
+        Checkpoint(tmp_path, 0, config, "digits", torch.device(device)) for device in ("cuda", "cpu")
+    )
+
+    class Half(training.Training):
+        def __init__(self) -> None:
+            self.loaded: object = None
+
+        def state(self) -> dict[str, object]:
+            return {"half": 1}
+
+        def load(self, state: dict[str, object]) -> None:
+            self.loaded = state
+
+    of_gpu.take_up(Half())
+    with pytest.raises(stopping.Stopped), of_gpu.kept_on_stop():
+        raise stopping.Stopped(75)
+    for checkpoint, expected in ((of_cpu, None), (of_gpu, {"half": 1})):
+        checkpoint.take_up(other := Half())
+        assert other.loaded == expected
 
 
 def test_ctrl_c_is_130_and_says_what_to_do(

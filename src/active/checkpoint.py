@@ -21,12 +21,15 @@ STATE_VERSION = 1
 
 
 class Checkpoint:
-    """``training.pt`` in a run's folder, of one round under one config and dataset; others' are not taken up."""
+    """``training.pt`` in a run's folder, of one round under one config, dataset and kind of device; others' are not
+    taken up."""
 
-    def __init__(self, folder: Path, round_: int, config: Config, data: str) -> None:
+    def __init__(self, folder: Path, round_: int, config: Config, data: str, device: torch.device) -> None:
         self.path = folder / "training.pt"
         self.round_ = round_
-        self._made_with = hashlib.sha256(f"{data}\n{to_yaml(config)}".encode()).hexdigest()
+        # A GPU's generators have other states than a CPU's, and its networks other weights.
+        made_with = f"{device.type}\n{data}\n{to_yaml(config)}"
+        self._made_with = hashlib.sha256(made_with.encode()).hexdigest()
         self._training: Training | None = None
 
     def take_up(self, training: Training) -> None:

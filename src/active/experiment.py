@@ -127,7 +127,10 @@ class Experiment:
                 _remove(self.run_folder(run))
             else:
                 self._lock_all(locks)
-                _remove(self.folder)
+                # What is queued, and what it said, is no result. The config last: runs are nothing without it.
+                results = [path for path in self.folder.glob("*") if not _is_of_queue(path)]
+                for path in sorted(results, key=lambda path: path.name == "config.yaml"):
+                    _remove(path)
                 _remove(self.csv)
 
     def write_csv(self, but: int | None = None) -> None:
@@ -158,6 +161,11 @@ class Experiment:
         for lock in self.folder.glob("run_*/lock"):
             if but is None or lock != self.lock(but):
                 locks.enter_context(exclusive(lock))
+
+
+def _is_of_queue(path: Path) -> bool:
+    """Whether a job that is queued reads it or writes to it."""
+    return path.name == "logs" or path.match("submitted-*.yaml")
 
 
 def _remove(path: Path) -> None:

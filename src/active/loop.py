@@ -36,7 +36,7 @@ def run_rounds(
     pool = start_pool(config, data, records.run_seed) if taken_up is None else Pool(taken_up)
     while not records.finished:
         round_ = len(records.rows)
-        checkpoint = Checkpoint(records.folder, round_, config, data.fingerprint())
+        checkpoint = Checkpoint(records.folder, round_, config, data.fingerprint(), data.train.device)
         try:
             with in_steps(), checkpoint.kept_on_stop():
                 run_round(round_, config, plan, data, pool, records, checkpoint, console)
@@ -114,7 +114,9 @@ def run_round(
         with timer.phase("select"):
             batch = plan.acquisition.choose(evidence, queries(config)[round_], seeds)
             kept = (candidates, batch.pool_scores_N) if training.save_scores else (None, None)
-            query = Query(candidates[batch.positions_Q], batch.scores_Q, *kept)
+            # The first process's, should another's last digits have decided otherwise between equals.
+            positions_Q = processes.from_first(batch.positions_Q)
+            query = Query(candidates[positions_Q], batch.scores_Q, *kept)
             pool.label(query.indices_Q, round_ + 1)
     records.commit({**row, "seconds": timer.take()}, query, pool.labelled_in_round_N, finished=last)
     console.round(records.rows[-1])

@@ -8,12 +8,9 @@ one that was killed had half written is removed.
 """
 
 import argparse
-import os
-import re
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from glob import glob
 from pathlib import Path
 
@@ -26,7 +23,7 @@ from tqdm import tqdm
 from src.data.cityscapes_labels import ID_OF_TRAIN_ID, TRAIN_ID_OF_ID
 from src.data.label_images import id_table, read_mask
 from src.utils.errors import UserError
-from src.utils.files import replacing
+from src.utils.files import remove_leftovers, replacing
 
 IDS, TRAIN_IDS = "_labelIds.png", "_trainIds.png"
 GROUND_TRUTH = ("_gtFine", "_gtCoarse")
@@ -74,7 +71,8 @@ def convert(folder: Path, reverse: bool = False) -> tuple[int, int]:
     table_256 = id_table(ID_OF_TRAIN_ID if reverse else TRAIN_ID_OF_ID)
     pairs = [(path, path.with_name(path.name.removesuffix(source) + target)) for path in sources]
     waiting = [(path, beside) for path, beside in pairs if not _is_current(path, beside)]
-    _remove_leftovers([beside for _, beside in pairs])
+    for beside in {path.parent for _, path in pairs}:
+        remove_leftovers(beside)
 
     def one(pair: tuple[Path, Path]) -> None:
         from PIL import Image
@@ -96,30 +94,6 @@ def convert(folder: Path, reverse: bool = False) -> tuple[int, int]:
     finally:
         executor.shutdown(cancel_futures=True)
     return len(waiting), len(pairs) - len(waiting)
-
-
-def _remove_leftovers(targets: Sequence[Path]) -> None:
-    """Remove what processes of this machine that run no more have half written beside these files."""
-    wanted = set(targets)
-    for folder in {path.parent for path in targets}:
-        for part in folder.glob(".*.part"):
-            left = re.fullmatch(r"\.(.+)\.(\d+)\.part", part.name)
-            if left and folder / left[1] in wanted and not _runs(int(left[2])):
-                with suppress(OSError):  # it is in nobody's way
-                    part.unlink()
-
-
-def _runs(process: int) -> bool:
-    """Whether another process has that number, on this machine. This one has written nothing yet."""
-    if process == os.getpid():
-        return False
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # it is another user's
-        pass
-    return True
 
 
 def _is_current(path: Path, beside: Path) -> bool:

@@ -76,7 +76,8 @@ class StackedBatchNorm2d(nn.Module):
 
     While training, a batch with a single value a channel (one input, one pixel) has no variance; it is normalised
     by the running statistics, which it leaves as they are, and the last batch of an epoch may have any size. Of several
-    processes that train together (``torch.distributed``) each normalises by the statistics of the whole batch.
+    processes that train together (``torch.distributed``) each normalises by the statistics of the whole batch, in which
+    the inputs of one whose norm is not ``counted`` have no part.
     """
 
     running_mean_M_C: Tensor
@@ -93,6 +94,7 @@ class StackedBatchNorm2d(nn.Module):
         self.register_buffer("running_mean_M_C", cast(Tensor, plain.running_mean)[None])
         self.register_buffer("running_var_M_C", cast(Tensor, plain.running_var)[None])
         self.momentum, self.eps = plain.momentum, plain.eps
+        self.counted = True
 
     def forward(self, x_M_N_C_H_W: Tensor) -> Tensor:
         together = self.training and dist.is_initialized() and dist.get_world_size() > 1
@@ -103,7 +105,7 @@ class StackedBatchNorm2d(nn.Module):
         ) -> Tensor:
             if together:
                 return _batch_norm_of_all_processes(
-                    x_N_C_H_W, mean_C, var_C, weight_C, bias_C, self.momentum, self.eps
+                    x_N_C_H_W, mean_C, var_C, weight_C, bias_C, self.momentum, self.eps, self.counted
                 )
             return F.batch_norm(x_N_C_H_W, mean_C, var_C, weight_C, bias_C, by_batch, self.momentum, self.eps)
 
@@ -115,6 +117,11 @@ class StackedBatchNorm2d(nn.Module):
         )
 
 
+def batch_norms(model: nn.Module) -> list[StackedBatchNorm2d]:
+    """Every batch norm of a model, however deep."""
+    return [module for module in model.modules() if isinstance(module, StackedBatchNorm2d)]
+
+
 def _batch_norm_of_all_processes(
     x_N_C_H_W: Tensor,
     mean_C: Tensor,
@@ -123,24 +130,42 @@ def _batch_norm_of_all_processes(
     bias_C: Tensor,
     momentum: float,
     eps: float,
+    counted: bool,
 ) -> Tensor:
     """As F.batch_norm while training, with the statistics of all processes' inputs; torch's SyncBatchNorm is for GPUs
-    alone."""
-    from torch.distributed.nn.functional import all_reduce  # warns where torch has no torch.distributed
-
+    alone. Those of a process that is not ``counted`` have no part in them."""
     x = x_N_C_H_W.to(weight_C.dtype)  # which mixed precision leaves in float32
-    count = x.new_tensor(x.numel() // x.shape[1])
-    dist.all_reduce(count)
-    if count < 2:
-        return F.batch_norm(x_N_C_H_W, mean_C, var_C, weight_C, bias_C, False, momentum, eps)
-    batch_mean_C = all_reduce(x.sum((0, 2, 3))) / count
-    centred = x - batch_mean_C[:, None, None]
-    batch_var_C = all_reduce(centred.square().sum((0, 2, 3))) / count
+    count = x.new_tensor([x.numel() // x.shape[1] * counted])
+    sums = cast(Tensor, _Summed.apply(torch.cat([x.sum((0, 2, 3)) * counted, count])))
+    sums_C, count = sums[:-1], sums[-1].detach()
+    batch_mean_C = sums_C / count
+    squares_C = (x - batch_mean_C[:, None, None]).square().sum((0, 2, 3)) * counted
+    batch_var_C = cast(Tensor, _Summed.apply(squares_C)) / count
+    many = count > 1
     with torch.no_grad():
-        mean_C.lerp_(batch_mean_C, momentum)
-        var_C.lerp_(batch_var_C * (count / (count - 1)), momentum)
-    scale_C = weight_C * (batch_var_C + eps).rsqrt()
-    return (centred * scale_C[:, None, None] + bias_C[:, None, None]).to(x_N_C_H_W.dtype)
+        step = momentum * many
+        mean_C.lerp_(batch_mean_C, step)
+        var_C.lerp_(batch_var_C * (count / (count - 1).clamp(min=1)), step)
+    used_mean_C = batch_mean_C.where(many, mean_C)
+    scale_C = weight_C * (batch_var_C.where(many, var_C) + eps).rsqrt()
+    normalised = (x - used_mean_C[:, None, None]) * scale_C[:, None, None] + bias_C[:, None, None]
+    return normalised.to(x_N_C_H_W.dtype)
+
+
+class _Summed(torch.autograd.Function):
+    """The sum over all processes, whose gradient in each is the sum of all processes' gradients."""
+
+    @staticmethod
+    def forward(ctx: object, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total
 
 
 class Folded(nn.Module):

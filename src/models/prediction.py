@@ -12,7 +12,7 @@ from torch import Tensor
 from src.layers.stochastic import passes_of
 from src.models.network import Network
 from src.utils.errors import NonFiniteError, UserError
-from src.utils.processes import joined, share, summed
+from src.utils.processes import joined, share, summed, wait
 from src.utils.stopping import check
 
 T = TypeVar("T")
@@ -119,6 +119,7 @@ def mean_loss(model: Network, source: Source, indices_N: Tensor) -> Tensor:
     for _, (loss_M, batch_weight_M) in map_batches(loss_and_weight, source, share(indices_N), model):
         total_M += loss_M * batch_weight_M
         weight_M += batch_weight_M
+    wait()  # by way of the CPU: a process that was stopped on the way here would leave a GPU waiting
     return weighted_mean(summed(total_M), summed(weight_M))
 
 

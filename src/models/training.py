@@ -10,15 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim import SGD, Adam, Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LambdaLR, ReduceLROnPlateau, StepLR
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from src.config import OptimizerConfig, TrainingConfig
+from src.layers.convolution import batch_norms
 from src.layers.stacked import member_state
 from src.layers.stochastic import stochastic_layers
-from src.layers.variational import posterior_parameters
+from src.models.best_weights import BestWeights
 from src.models.network import Network
+from src.models.optimization import make_optimizer, make_scheduler
 from src.models.parallel import data_parallel, whole_batch
 from src.models.prediction import Source, mean_loss, weighted_mean
 from src.utils import processes
@@ -26,7 +27,6 @@ from src.utils.errors import NonFiniteError, UserError
 from src.utils.seeding import RoundSeeds
 from src.utils.stopping import check_together
 
-Scheduler = StepLR | LambdaLR | ReduceLROnPlateau | CosineAnnealingWarmRestarts
 OnEpoch = Callable[[int, float, float], None]
 """(epoch from 1, mean training loss, mean validation loss), called after each epoch."""
 Augment = Callable[[Tensor, Tensor, Sequence[torch.Generator]], tuple[Tensor, Tensor]]
@@ -161,13 +161,12 @@ class JointFit:
         def generators(purpose: str, device: torch.device | str = "cpu") -> list[torch.Generator]:
             return [seeds.generator(f"{purpose} of member {member}", device) for member in members]
 
-        # Processes agree on the order, and differ in what they draw for their parts of it.
-        process = f" in process {processes.number()}" if processes.number() else ""
         self.generators = {
             "order": generators("batch order"),
-            "augmentation": generators(f"augmentation{process}"),
-            "masks": generators(f"dropout{process}", self.device),
+            "augmentation": generators("augmentation"),
+            "masks": generators("dropout", self.device),
         }
+        self.seeds = seeds
         for layer in stochastic_layers(model):
             layer.use_generators(self.generators["masks"])
         self.best = BestWeights(model, latest=not training.load_best_model)
@@ -216,8 +215,6 @@ class JointFit:
             self.scheduler.load_state_dict(state["scheduler"])
         self.best.load(state["best"])
         for name, of_members in self.generators.items():
-            if name != "order" and not processes.first():
-                continue  # the state is the first process's, and each has draws of its own
             for generator, drawn in zip(of_members, state["generators"][name], strict=True):
                 generator.set_state(drawn)
 
@@ -248,32 +245,46 @@ class JointFit:
 
     def _step(self, indices_M_B: Tensor) -> tuple[Tensor, Tensor]:
         """One step of the optimiser; loss_M of the batch, and what it counts for."""
-        members = self.model.members
-        own_M_b = part = indices_M_B.tensor_split(processes.count(), 1)[processes.number()]
-        if not part.shape[1]:
-            own_M_b = indices_M_B[
-                :, -1:
-            ]  # a batch smaller than there are processes: one that counts for nothing
-        flat = own_M_b.flatten()
+        part_M_b = indices_M_B.tensor_split(processes.count(), 1)[processes.number()]
+        if processes.number():
+            self._draw_apart()
+        has_part = part_M_b.shape[1] > 0
+        for layer in batch_norms(self.model):
+            layer.counted = has_part
+        if not has_part:  # of a batch smaller than there are processes: an input that counts for nothing
+            part_M_b = indices_M_B[:, -1:]
+        try:
+            loss_M, weight_M = self._minimise(part_M_b, has_part)
+        except torch.OutOfMemoryError:
+            raise UserError(
+                f"{self.device} has no memory to train {len(part_M_b)} members on {part_M_b.shape[1]} inputs at once; "
+                "lower training.batch_size or model.ensemble, or take more GPUs (torchrun): results depend on the size "
+                "of a batch, so that it is not changed for you"
+            ) from None
+        return loss_M, weight_M
+
+    def _minimise(self, indices_M_b: Tensor, has_part: bool) -> tuple[Tensor, Tensor]:
+        flat = indices_M_b.flatten()
         inputs_Mb_S, labels_Mb = self.source.inputs(flat), self.source.labels(flat)
         if self.augment is not None:
             inputs_Mb_S, labels_Mb = self.augment(inputs_Mb_S, labels_Mb, self.generators["augmentation"])
-        inputs_M_b_S = inputs_Mb_S.unflatten(0, (members, -1))
-        labels_M_b = labels_Mb.unflatten(0, (members, -1))
+        inputs_M_b_S = inputs_Mb_S.unflatten(0, (len(indices_M_b), -1))
+        labels_M_b = labels_Mb.unflatten(0, (len(indices_M_b), -1))
         self.optimizer.zero_grad(set_to_none=True)
-        try:
-            loss_M = self.objective(inputs_M_b_S, labels_M_b, self.at.epoch)
-            weight_M = self.model.loss_weight(labels_M_b) * bool(part.shape[1])
-            minimised_M, loss_M, weight_M = whole_batch(loss_M, weight_M)
-            minimised_M.sum().backward()
-        except torch.OutOfMemoryError:
-            raise UserError(
-                f"{self.device} has no memory to train {members} members on {own_M_b.shape[1]} inputs at once; lower "
-                "training.batch_size or model.ensemble, or take more GPUs (torchrun): results depend on the size of a "
-                "batch, so that it is not changed for you"
-            ) from None
+        loss_M = self.objective(inputs_M_b_S, labels_M_b, self.at.epoch)
+        weight_M = self.model.loss_weight(labels_M_b) * has_part
+        minimised_M, loss_M, weight_M = whole_batch(loss_M, weight_M)
+        minimised_M.sum().backward()
         self.optimizer.step()
         return loss_M, weight_M
+
+    def _draw_apart(self) -> None:
+        """Processes agree on the order of batches, and differ in what they draw for their parts. But for the first,
+        whose generators run on, they begin anew each step: a run that was stopped needs none of their states."""
+        step = f"epoch {self.at.epoch} step {len(self.at.losses)} process {processes.number()}"
+        for name in ("augmentation", "masks"):
+            for member, generator in enumerate(self.generators[name]):
+                generator.manual_seed(self.seeds.seed(f"{name} of member {member} {step}"))
 
     def _validate(self, running_M: Tensor) -> list[float]:
         loss_M = mean_loss(self.model, self.source, self.val_indices_V)
@@ -328,82 +339,6 @@ class Progress:
     order_M_N: Tensor = field(default_factory=lambda: torch.empty(0, 0, dtype=torch.int64))
     losses: list[Tensor] = field(default_factory=list)
     weights: list[Tensor] = field(default_factory=list)
-
-
-class BestWeights:
-    """A copy of each member's weights and buffers as they were at its lowest validation loss, or, with ``latest``, as
-    they were when it was last updated. Ties go to the later epoch."""
-
-    def __init__(self, model: nn.Module, latest: bool = False) -> None:
-        self._latest = latest
-        self._tensors = list(member_state(model).values())
-        self._copies = [tensor.detach().clone() for tensor in self._tensors]
-        members = len(self._copies[0])
-        self.epoch = [0] * members
-        self.loss = [float("inf")] * members
-
-    @torch.no_grad()
-    def update(self, member: int, epoch: int, loss: float) -> None:
-        """Copy the member's weights if ``loss`` is no worse than its best, or the latest are wanted."""
-        if loss <= self.loss[member]:
-            self.epoch[member], self.loss[member] = epoch, loss
-        elif not self._latest:
-            return
-        for copy, tensor in zip(self._copies, self._tensors, strict=True):
-            copy[member] = tensor[member]
-
-    def state(self) -> dict[str, Any]:
-        """The copies, with their epochs and losses."""
-        return {"copies": self._copies, "epoch": self.epoch, "loss": self.loss}
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Take over another's."""
-        for copy, tensor in zip(self._copies, state["copies"], strict=True):
-            copy.copy_(tensor)
-        self.epoch, self.loss = list(state["epoch"]), list(state["loss"])
-
-    @torch.no_grad()
-    def restore(self) -> None:
-        """Put the copies back into the model."""
-        for copy, tensor in zip(self._copies, self._tensors, strict=True):
-            tensor.copy_(copy)
-
-
-def make_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
-    """Adam or SGD over all parameters, weight decay as an L2 penalty (not decoupled), as in the literature.
-
-    Posteriors have none: their prior takes its place, and a penalty would pull ρ to 0, which is σ = 0.69.
-    """
-    posteriors = posterior_parameters(model)
-    of_posteriors = {id(parameter) for parameter in posteriors}
-    plain = [parameter for parameter in model.parameters() if id(parameter) not in of_posteriors]
-    groups = [
-        {"params": parameters, "weight_decay": weight_decay}
-        for parameters, weight_decay in ((plain, config.weight_decay), (posteriors, 0.0))
-        if parameters
-    ]
-    if config.type == "adam":
-        return Adam(groups, config.lr, config.betas, fused=True)
-    return SGD(groups, config.lr, config.momentum)
-
-
-def make_scheduler(
-    optimizer: Optimizer, training: TrainingConfig, config: OptimizerConfig
-) -> Scheduler | None:
-    """The learning rate's course by epoch; None keeps it constant."""
-    match training.scheduler:
-        case "step":
-            return StepLR(optimizer, training.patience_lr_reduce, training.lr_reduce_factor)
-        case "poly":
-            return LambdaLR(optimizer, lambda epoch: (1 - epoch / training.epochs) ** training.poly_reduce)
-        case "reduce_on_plateau":
-            return ReduceLROnPlateau(
-                optimizer, factor=training.lr_reduce_factor, patience=training.patience_lr_reduce
-            )
-        case "cosineannealing":
-            return CosineAnnealingWarmRestarts(optimizer, config.T0)
-        case None:
-            return None
 
 
 def _by_member(losses_E_M: list[list[float]], epochs: list[int]) -> list[list[float]]:

@@ -4,6 +4,7 @@ alone, the process is the first of one and nothing here communicates. What is sh
 import gc
 import io
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,7 +19,8 @@ from src.utils.errors import UserError, in_a_line
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=2)
-"""How long processes wait for each other, as for the first to decode a dataset. A dead one is noticed at once."""
+"""How long processes wait for each other, as for the first to decode a dataset. A dead one is noticed at once, or, by
+GPUs that wait for it, when torchrun ends them."""
 DTYPES = (
     torch.float32, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool, torch.bfloat16, torch.float16
 )  # fmt: skip
@@ -41,18 +43,26 @@ def asked_for() -> int:
         ) from None
 
 
-def device_of_process(device: torch.device) -> torch.device:
-    """The device that this process computes on: under torchrun the GPU of its number on this machine."""
-    if asked_for() == 1 or device.type != "cuda":
-        return device
+def started_as() -> int:
+    """The number that torchrun gave this process, also before it has joined the others; 0 without it."""
+    return int(os.environ.get("RANK", "0")) if asked_for() > 1 else 0
+
+
+def device_of_process(name: str | None) -> str | None:
+    """The name of the device that this process computes on, of which the user named ``name`` or none: under torchrun
+    the GPU of its number on this machine."""
+    if asked_for() == 1 or name == "cpu" or (name is None and not torch.cuda.is_available()):
+        return name
     local, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if device.index is not None:
-        raise UserError(f"--device {device}: several processes cannot share one GPU; leave the number out")
+    if name not in (None, "cuda"):
+        raise UserError(
+            f"--device {name}: of several processes each has a device of its own; leave it out, or use cuda or cpu"
+        )
     if local >= gpus:
         raise UserError(
             f"torchrun started more processes than the {gpus} GPUs here; lower --nproc_per_node, or use --device cpu"
         )
-    return torch.device("cuda", local)
+    return f"cuda:{local}"
 
 
 @contextmanager
@@ -198,9 +208,9 @@ def talking() -> Iterator[None]:
         return
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:  # the backends have no other name for it
+    except RuntimeError as error:
+        if not re.search("gloo|nccl|connection", str(error), re.IGNORECASE):
+            raise
         raise ProcessLost(
             f"process {number()} of {count()}, from 0: another process of this run has ended ({in_a_line(error)}); its "
             "own words say why. Finished rounds are kept: the same command (without --overwrite) goes on from there"

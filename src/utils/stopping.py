@@ -52,7 +52,6 @@ def signals_heard() -> Iterator[None]:
         yield  # Python hands signals to the main thread alone
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    _asked.status = None
     try:
         for number, handler in before.items():
             if handler is not signal.SIG_IGN:
@@ -61,6 +60,7 @@ def signals_heard() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        _asked.status = None
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -93,32 +94,21 @@ def test_a_bad_file_is_named_and_gets_no_half_written_one(
     assert len(made(tmp_path)) == 7
 
 
+KILLED = """
+import os, signal, sys
+from src.data import prepare_data
+os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+prepare_data.main([sys.argv[1]])
+"""
+
+
 def test_what_a_killed_process_had_half_written_is_removed_by_the_next(tmp_path: Path) -> None:
     grow(tmp_path)
-    target = label_path(tmp_path, "train", "f0", "trainIds")
-    dead, alive = dead_process(), os.getppid()
-    ours = [target.with_name(f".{target.name}.{process}.part") for process in (dead, os.getpid())]
-    kept = [
-        target.with_name(f".{target.name}.{alive}.part"),
-        target.with_name(f".another.png.{dead}.part"),
-        target.with_name(f".{target.name}.part"),
-        target.with_name(f"{target.name}.{dead}.part"),
-    ]
-    for path in (*ours, *kept):
-        path.write_bytes(b"half")
-    for made_now in (7, 0):  # also where all is there already
-        assert convert(tmp_path / "gtFine") == (made_now, 7 - made_now)
-        assert [path for path in ours if path.exists()] == []
-        assert all(path.read_bytes() == b"half" for path in kept)
-        for path in ours:
-            path.write_bytes(b"half")
-
-
-def dead_process() -> int:
-    """The number of a process that has ended."""
-    with subprocess.Popen(["true"]) as process:
-        pass
-    return process.pid
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "gtFine")], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert list(tmp_path.rglob(".*.part"))
+    assert convert(tmp_path / "gtFine") == (7, 0)
+    assert not list(tmp_path.rglob(".*.part"))
 
 
 def test_a_folder_without_labels_is_told(tmp_path: Path) -> None:

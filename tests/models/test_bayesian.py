@@ -9,8 +9,9 @@ from src.layers.stochastic import passes_of, start_passes, stochastic_layers
 from src.layers.variational import PRIOR_STD, VariationalLinear, kl_to_prior
 from src.models.build import build_model
 from src.models.network import Network
+from src.models.optimization import make_optimizer
 from src.models.prediction import mean_loss, member_log_probs, predict
-from src.models.training import fit, make_optimizer
+from src.models.training import fit
 from src.utils.seeding import RoundSeeds
 from tests.models.fakes import Images
 

@@ -12,8 +12,9 @@ from src.layers.consistent_dropout import ConsistentDropout
 from src.layers.convolution import StackedBatchNorm2d
 from src.layers.stacked import member_state, stack_members
 from src.layers.stochastic import start_passes, stochastic_layers
+from src.models.best_weights import BestWeights
 from src.models.resnet import RESNETS, ResNet
-from src.models.training import BestWeights, JointFit, fit
+from src.models.training import JointFit, fit
 from src.utils.seeding import RoundSeeds
 from tests.models.fakes import Images
 

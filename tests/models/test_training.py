@@ -6,10 +6,12 @@ from torch import Tensor, nn
 
 from src.config import OptimizerConfig, TrainingConfig
 from src.layers.stacked import stack_members
+from src.models.best_weights import BestWeights
 from src.models.mir import MIR
 from src.models.mlp import MLP, MLPDecoder
+from src.models.optimization import make_optimizer, make_scheduler
 from src.models.prediction import mean_loss, predict
-from src.models.training import BestWeights, JointFit, fit, make_optimizer, make_scheduler
+from src.models.training import JointFit, fit
 from src.utils.errors import NonFiniteError
 from src.utils.seeding import RoundSeeds
 from tests.models.fakes import Blobs

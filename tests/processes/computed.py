@@ -261,6 +261,18 @@ def training_with_batch_norm_on_scenes_with_void() -> list[Tensor]:
 
 
 @computed
+def training_with_batch_norm_on_a_last_batch_of_one() -> list[Tensor]:
+    """9 scenes in batches of 4: one process has no part of the last, and nothing that it must do beside counts."""
+    return trained(normed(), Scenes(13, (3, 16, 24)), batch_size=4, count=13)
+
+
+@computed
+def training_with_batch_norm_on_single_values() -> list[Tensor]:
+    """Maps of one place: a last batch of one has no variance, and is normalised by the running statistics."""
+    return trained(normed(), Scenes(13, (3, 2, 2)), batch_size=4, count=13)
+
+
+@computed
 def training_of_a_drn_in_float64() -> list[Tensor]:
     """Deep and normalised, it makes of float32's rounding in one step what shows in the next."""
     given = {"name": "drn_d_22", "dropout_probabilities": []}

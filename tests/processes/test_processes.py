@@ -263,18 +263,39 @@ def test_when_one_process_is_killed_the_other_ends_and_the_run_goes_on_later(
     assert results(outputs, "small") == undisturbed
 
 
-def test_a_schedulers_signal_is_heard_by_all_and_the_run_goes_on_within_the_round(
+def test_one_process_is_asked_to_stop_and_all_go_on_from_that_step(small: Path, tmp_path: Path) -> None:
+    """With dropout, of which each process draws its own."""
+    overrides = ("runs=1", "training.epochs=4")
+    undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
+    assert run_two(small, undisturbed, *overrides).returncode == 0
+    arguments = [*map(str, command(small, stopped, *overrides)), "--device", "cpu"]
+    for step in (14, 6):  # 12 steps, then 20, then 32: in the second round, and further on in it
+        found = subprocess.run(
+            [*TORCHRUN, "-m", "--", "tests.processes.stopped", str(step), "--", *arguments],
+            cwd=ROOT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert "exitcode  : 75" in found.stderr
+        assert found.stderr.count("stopped; nothing finished is lost") == 1
+        assert (stopped / "small" / "run_1" / "training.pt").exists()
+    assert run_two(small, stopped, *overrides).returncode == 0
+    assert results(stopped, "small") == results(undisturbed, "small")
+
+
+def test_a_schedulers_signal_to_torchrun_is_heard_by_all(
     longer: tuple[Path, dict[str, object]], tmp_path: Path
 ) -> None:
     config, undisturbed = longer
     outputs = tmp_path / "outputs"
     launcher = started(config, outputs, *LONGER)
-    wait_for_round(outputs / "small" / "run_1", 3, launcher)
-    time.sleep(1.5)  # until it is well within the next
+    wait_for_round(outputs / "small" / "run_1", 1, launcher)
     launcher.send_signal(signal.SIGTERM)  # torchrun hands it on
     _, err = launcher.communicate(timeout=PATIENCE)
     assert "stopped; nothing finished is lost" in err
-    assert (outputs / "small" / "run_1" / "training.pt").exists()
     assert run_two(config, outputs, *LONGER).returncode == 0
     assert results(outputs, "small") == undisturbed
 

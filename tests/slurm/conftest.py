@@ -83,7 +83,7 @@ class Cluster:
         """The jobs that are not over."""
         return self.ask("squeue", "--noheader", "--format=%i %T %r").splitlines()
 
-    def wait_until(self, condition: Callable[[], object], what: str, seconds: float = 90) -> None:
+    def wait_until(self, condition: Callable[[], object], what: str, seconds: float = 300) -> None:
         """Look until the condition holds; what is queued is in the error."""
         deadline = time.monotonic() + seconds
         while not condition():

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from src.models.density.base import DensityHead
 from src.models.density.memory import rows_per_block
-from src.models.density.moments import ClassMoments, joined_of_all_processes
+from src.models.density.moments import ClassMoments, concatenated_of_all_processes
 from src.models.density.transforms import Projection, l2_normalize, principal_axes
 from src.utils.errors import NonFiniteError, UserError
 
@@ -57,7 +57,9 @@ class DensityModel:
                 ClassMoments.of_batches(train_batches), ClassMoments.of_batches(val_batches)
             )
         else:
-            self.head.fit(*joined_of_all_processes(train_batches), *joined_of_all_processes(val_batches))
+            self.head.fit(
+                *concatenated_of_all_processes(train_batches), *concatenated_of_all_processes(val_batches)
+            )
 
     def _fit_projection(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Projection:
         moments = ClassMoments.of_batches(

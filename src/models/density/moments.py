@@ -183,20 +183,20 @@ def _gathered(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor
         held.append((features_B_D, labels_B))
         rows += len(labels_B)
         if rows >= rows_per_block(4 * 8 * features_B_D.shape[1]):
-            yield joined(held)
+            yield concatenated(held)
             held, rows = [], 0
     if held:
-        yield joined(held)
+        yield concatenated(held)
 
 
-def joined(batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def concatenated(batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """All features_N_D and labels_N of these batches."""
     features, labels = zip(*batches, strict=True)
     return torch.cat(features), torch.cat(labels)
 
 
-def joined_of_all_processes(batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def concatenated_of_all_processes(batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """The same of the batches of all processes, in their order; one of them may have none."""
     own = list(batches)
-    features_N_D, labels_N = joined(own) if own else (torch.empty(0), torch.empty(0))
+    features_N_D, labels_N = concatenated(own) if own else (torch.empty(0), torch.empty(0))
     return processes.joined(features_N_D), processes.joined(labels_N)
