@@ -145,10 +145,12 @@ asks_for_gpus() {
 
 # Whether the cluster, or the partition asked for, has GPUs.
 cluster_has_gpus() {
-    local partition
+    local partition gpus
     partition=$(option --partition -p)
     partition=${partition:-${SBATCH_PARTITION:-}}
-    sinfo --noheader ${partition:+--partition="$partition"} --format=%G 2>/dev/null | grep -q gpu
+    gpus=$(sinfo --noheader ${partition:+--partition="$partition"} --format=%G) ||
+        die "sinfo failed, for the reason above; without it, say what to ask for: --gres=gpu:1 or --gres=none"
+    grep -q gpu <<<"$gpus"
 }
 
 # Print the config files to submit, a line each.
@@ -235,7 +237,11 @@ if ((status == 75)) || { [ -n "$caught" ] && ((status != 0)); }; then
     # By array and task: the job id of an array's last task means the whole array.
     task=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
     # A job that was cancelled is not running any more, and must not come back.
-    if [[ $(scontrol --oneliner show job "$task") =~ JobState=RUNNING ]]; then
+    if [[ $caught == USR1 ]] && ((SECONDS < 60)); then
+        # It would be stopped and queued again without end, and come to nothing.
+        echo "error: stopped $SECONDS s after its start: run $SLURM_ARRAY_TASK_ID is not queued again; raise --time," \
+            "or let --signal come later (by default two minutes before the time limit), and submit again" >&2
+    elif [[ $(scontrol --oneliner show job "$task") =~ JobState=RUNNING ]]; then
         echo "stopped on request: run $SLURM_ARRAY_TASK_ID goes back to the queue"
         scontrol requeue "$task"
     fi

@@ -14,7 +14,7 @@ from src.active.plan import make_plan
 from src.config import Config, load_config, to_yaml
 from src.data import availability
 from src.utils.errors import UserError
-from src.utils.files import write_atomically
+from src.utils.files import exclusive, write_atomically
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,6 +58,10 @@ def check(config: Config, output_dir: Path) -> None:
     plan = make_plan(config)
     experiment = Experiment(config, output_dir)
     experiment.state(len(plan.labels))
+    for run in range(1, config.runs + 1):
+        if experiment.lock(run).exists():
+            with exclusive(experiment.lock(run)):  # refused where a process is at work on it
+                pass
     for earlier in sorted(experiment.folder.glob("submitted-*.yaml")):
         if changed := experiment.changes_since(earlier):
             listed = "\n  ".join(changed)

@@ -143,7 +143,7 @@ def _batch_norm_of_all_processes(
     batch_var_C = cast(Tensor, _Summed.apply(squares_C)) / count
     many = count > 1
     with torch.no_grad():
-        step = momentum * many
+        step = momentum * many.to(mean_C.dtype)
         mean_C.lerp_(batch_mean_C, step)
         var_C.lerp_(batch_var_C * (count / (count - 1).clamp(min=1)), step)
     used_mean_C = batch_mean_C.where(many, mean_C)

@@ -36,7 +36,8 @@ def data_parallel(model: Network) -> Objective:
     if processes.count() == 1:
         return model.loss
     # Batch norms see to their buffers themselves: each process has the statistics of the whole batch.
-    return DistributedDataParallel(_Objective(model), **{NO_SYNC_OF_BUFFERS: False})  # type: ignore[arg-type]
+    with processes.talking():
+        return DistributedDataParallel(_Objective(model), **{NO_SYNC_OF_BUFFERS: False})  # type: ignore[arg-type]
 
 
 def whole_batch(loss_M: Tensor, weight_M: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from src.utils.errors import UserError, in_a_line
+from src.utils.errors import UserError
 
 T = TypeVar("T")
 
@@ -45,7 +45,8 @@ def asked_for() -> int:
 
 def started_as() -> int:
     """The number that torchrun gave this process, also before it has joined the others; 0 without it."""
-    return int(os.environ.get("RANK", "0")) if asked_for() > 1 else 0
+    rank = os.environ.get("RANK", "")
+    return int(rank) if rank.isdecimal() else 0
 
 
 def device_of_process(name: str | None) -> str | None:
@@ -212,6 +213,6 @@ def talking() -> Iterator[None]:
         if not re.search("gloo|nccl|connection", str(error), re.IGNORECASE):
             raise
         raise ProcessLost(
-            f"process {number()} of {count()}, from 0: another process of this run has ended ({in_a_line(error)}); its "
-            "own words say why. Finished rounds are kept: the same command (without --overwrite) goes on from there"
+            f"process {number()} of {count()}, from 0: another process of this run has ended; its own words say "
+            "why. Finished rounds are kept: the same command (without --overwrite) goes on from there"
         ) from error

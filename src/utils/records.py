@@ -118,9 +118,10 @@ def recover(folder: Path) -> None:
 
 def _repair(folder: Path, found: Found) -> None:
     if found.damaged:
+        kept = [f"{name}.damaged" for name in found.damaged if (folder / name).exists()]
         found.repair(folder)
-        kept = "what is damaged is in <name>.damaged"
-        print(f"{folder}: {found.told()}; {kept}", file=sys.stderr, flush=True)
+        where = f"; what is damaged is in {', '.join(kept)}" if kept else ""
+        print(f"{folder}: {found.told()}{where}", file=sys.stderr, flush=True)
 
 
 def read_rows(folder: Path) -> list[Row]:
