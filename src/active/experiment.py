@@ -73,10 +73,16 @@ class Experiment:
         ``rounds`` is how many a run has in all. Raises UserError as ``check``, and for records that are damaged.
         """
         self.check()
-        if not self.begun():
+        asking = {
+            run: f", waits for the labels of {path}"
+            for run in range(1, self.config.runs + 1)
+            if (path := self.run_folder(run) / FILE).exists()
+        }
+        if not self.begun() and not asking:
             return "not begun"
         return "; ".join(
-            f"run {run}: {progress(self.run_folder(run), rounds)}" for run in range(1, self.config.runs + 1)
+            f"run {run}: {progress(self.run_folder(run), rounds)}{asking.get(run, '')}"
+            for run in range(1, self.config.runs + 1)
         )
 
     def write_description(self, run: int, device: torch.device) -> None:

@@ -176,6 +176,13 @@ class ImageFolder(ArrayDataset):
                     f"and test/{UNLABELLED}/, the others into train/<class>/ and test/<class>/",
                 )
             parts[part] = self._images_by_folder(self.root / part)
+            loose = [path for path in _images_below(self.root / part) if path.parent == self.root / part]
+            if loose:
+                raise self.config.error(
+                    "data.path",
+                    f"{loose[0]} is in no folder of {part}/, as are {len(loose)} images in all; move those whose class "
+                    f"is not known to {self.root / part / UNLABELLED}",
+                )
             if not any(parts[part].values()):
                 raise self.config.error("data.path", f"{self.root / part} has no image in any folder of it")
         class_names = sorted((parts["train"].keys() | parts["test"].keys()) - {UNLABELLED})

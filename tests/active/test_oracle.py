@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import NamedTuple
 
 import numpy as np
@@ -187,6 +188,8 @@ def test_it_stops_with_one_line_that_says_what_to_do(own: Experiment) -> None:
     rows = own.asked()
     assert list(rows[0]) == ["index", "path", "score", "label"]
     assert all((own.images / row["path"]).is_file() and not row["score"] + row["label"] for row in rows)
+    state = next(line for line in own.run("--check").out.splitlines() if line.startswith("  state"))
+    assert state.split(maxsplit=1)[1] == f"run 1: not begun, waits for the labels of {own.to_label}"
     # Asked again, it says so again, and keeps a column that someone has added.
     own.write([{**row, "note": "blurred"} for row in rows])
     before = tree(own.outputs)
@@ -449,7 +452,9 @@ def test_killed_at_any_moment_it_comes_to_the_same(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "active_learning_classification.py"), *own.arguments()]
     draw = np.random.default_rng(0)
     for _ in range(3):
-        with subprocess.Popen(command, env=environment(), stdout=-3, stderr=-3, cwd=ROOT) as process:
+        with subprocess.Popen(
+            command, env=environment(), stdout=DEVNULL, stderr=DEVNULL, cwd=ROOT
+        ) as process:
             rounds, deadline = committed(own.to_label.parent), time.monotonic() + 60
             while process.poll() is None and time.monotonic() < deadline:
                 if own.to_label.exists() or committed(own.to_label.parent) > rounds:
@@ -465,3 +470,22 @@ def test_killed_at_any_moment_it_comes_to_the_same(tmp_path: Path) -> None:
     with own.labels.open(newline="") as file:
         paths = [row["path"] for row in csv.DictReader(file)]
     assert len(paths) == len(set(paths)) == 9 + 6 + 4 + 6
+
+
+def test_of_several_processes_the_first_asks_and_all_learn(own: Experiment) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command = [*torchrun, "active_learning_classification.py", *own.arguments()]
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300, check=False
+        )
+
+    first = run()
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.count("waits for 15 labels") == 1
+    own.answer()
+    second = run()
+    assert second.returncode == 0, second.stderr
+    assert second.stdout.count("waits for 4 labels") == 1
+    assert committed(own.to_label.parent) == 1
