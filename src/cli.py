@@ -16,6 +16,7 @@ import torch
 from src.active.experiment import Experiment
 from src.active.idle import idle_keys
 from src.active.loop import run_rounds, start_pool
+from src.active.oracle import LabelsNeeded
 from src.active.plan import Plan, make_plan, mc_passes
 from src.analysis.curves import plot_learning_curve
 from src.analysis.dimensions import plot_dimension_search
@@ -131,7 +132,11 @@ def run(options: argparse.Namespace, task: Task | None, device: torch.device) ->
                 records.check_data(data.fingerprint())
                 if processes.first():
                     experiment.write_description(number, device)
-                run_one(config, plan, data, records, number, experiment)
+                try:
+                    run_one(config, plan, data, records, number, experiment)
+                except LabelsNeeded as needed:
+                    print(f"run {number}/{config.runs} of {config.name} {needed}")
+                    return
     if not processes.first():
         return
     print(f"\n{config.name}, run {number}\n{round_table(records.rows, plan.task.headline)}\n")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from src.active.oracle import FILE, filled_in
 from src.active.plan import queries
 from src.config import Config, differences, load_config, to_yaml
 from src.utils.errors import UserError
@@ -73,10 +74,16 @@ class Experiment:
         ``rounds`` is how many a run has in all. Raises UserError as ``check``, and for records that are damaged.
         """
         self.check()
-        if not self.begun():
+        asking = {
+            run: f", waits for the labels of {path}"
+            for run in range(1, self.config.runs + 1)
+            if (path := self.run_folder(run) / FILE).exists()
+        }
+        if not self.begun() and not asking:
             return "not begun"
         return "; ".join(
-            f"run {run}: {progress(self.run_folder(run), rounds)}" for run in range(1, self.config.runs + 1)
+            f"run {run}: {progress(self.run_folder(run), rounds)}{asking.get(run, '')}"
+            for run in range(1, self.config.runs + 1)
         )
 
     def write_description(self, run: int, device: torch.device) -> None:
@@ -99,8 +106,15 @@ class Experiment:
         write_atomically(self.folder / "provenance.json", text)
 
     def check_overwrite(self, run: int | None) -> None:
-        """Check that ``--overwrite`` of that run alone leaves the others what they are; UserError naming them."""
+        """Check that ``--overwrite`` of that run alone leaves the others what they are, and that it loses no labels
+        that a person has filled in; UserError naming them."""
         lost = [other for other in self.begun() if other != run]
+        for path in self.folder.glob(f"run_{run if lost and run is not None else '*'}/{FILE}"):
+            if filled_in(path):
+                raise UserError(
+                    f"{path}: has labels that --overwrite would lose; run once without it to take them up, or remove "
+                    "the file"
+                )
         if run is None or not lost:
             return
         try:

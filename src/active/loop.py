@@ -4,6 +4,7 @@ Each step is a module beside this one; here is only their order."""
 from collections.abc import Iterator
 
 from src.active.checkpoint import Checkpoint
+from src.active.oracle import ensure_labels
 from src.active.plan import Plan, mc_passes, queries
 from src.active.pool import Pool
 from src.active.scoring import PoolView, fit_density, subsample
@@ -30,11 +31,13 @@ def run_rounds(
     Every draw comes from (the run's seed, round, purpose), so a run that was killed and resumed gives the records
     of one that never was, also within a round if it was asked to stop. Several processes go through this side by side:
     each trains on its part of a batch and scores its part of the pool, and the first writes the records.
-    Raises NonFiniteError, with the round, where training or scoring diverges, and Stopped when it was asked to.
+    Raises NonFiniteError, with the round, where training or scoring diverges, Stopped when it was asked to, and
+    LabelsNeeded where a person has to give labels first.
     """
     taken_up = records.labelled_in_round_N
     pool = start_pool(config, data, records.run_seed) if taken_up is None else Pool(taken_up)
     while not records.finished:
+        ensure_labels(data, pool, records)
         round_ = len(records.rows)
         checkpoint = Checkpoint(records.folder, round_, config, data.fingerprint(), data.train.device)
         try:
@@ -131,4 +134,6 @@ def start_pool(config: Config, data: DataBundle, run_seed: int) -> Pool:
         config.data.val_size,
         config.training.initially_labelled,
         RoundSeeds(run_seed, 0),
+        # Labels that are there from the beginning are not left in the pool.
+        data.given.came_labelled_N[: len(data.train)] if data.given is not None else None,
     )

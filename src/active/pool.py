@@ -26,10 +26,12 @@ class Pool:
         val_size: float,
         initially_labelled: int,
         seeds: RoundSeeds,
+        before_others_N: Tensor | None = None,
     ) -> "Pool":
         """Hold out the share ``val_size`` of ``count`` inputs and label the first, both drawn with the run's seed.
 
-        Where their labels are given the start is balanced: class counts differ by at most one. Raises UserError
+        Where their labels are given the start is balanced: class counts differ by at most one. Inputs of the mask
+        ``before_others_N`` are labelled before others, as far as they are not held out. Raises UserError
         where the dataset is too small for either.
         """
         held_out = round(count * val_size)
@@ -46,6 +48,8 @@ class Pool:
             )
         generator = seeds.generator("initial labels")
         order_P = candidates_P[torch.randperm(len(candidates_P), generator=generator)]
+        if before_others_N is not None:
+            order_P = order_P[(~before_others_N[order_P]).int().argsort(stable=True)]
         if balanced_labels_N is not None:
             labels_P = balanced_labels_N.cpu()[order_P]
             order_P = _balance(order_P, labels_P, initially_labelled, generator)

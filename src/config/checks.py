@@ -60,6 +60,13 @@ def _data(config: "Config") -> Iterator[tuple[str, str]]:
             "data.distinct_images",
             f"is for repeated_mnist and data.dataset is {data.dataset}; set it to null",
         )
+    if data.oracle == "file" and data.dataset != "image_folder":
+        yield "data.oracle", f"file is for image_folder and data.dataset is {data.dataset}; set it to dataset"
+    elif data.oracle == "file" and config.training.initially_balanced:
+        yield (
+            "training.initially_balanced",
+            "cannot be true where data.oracle is file, since classes are not known yet; set it to false",
+        )
 
 
 def _normalization(config: "Config") -> Iterator[tuple[str, str]]:

@@ -116,6 +116,7 @@ Weights = Annotated[
 ]
 SegmentationLoss = Annotated[Literal["cross_entropy", "dice", "dice_ce", "iou"], BeforeValidator(_lower)]
 DenseFeatures = Annotated[Literal["logits", "hidden"], BeforeValidator(_lower)]
+Oracle = Annotated[Literal["dataset", "file"], BeforeValidator(_lower)]
 OptimizerType = Annotated[Literal["adam", "sgd"], BeforeValidator(_lower)]
 
 
@@ -177,6 +178,7 @@ class DataConfig(Section):
     img_channels: Positive | None = None
     val_size: Annotated[float, Gt(0), Lt(1)] = 0.2
     distinct_images: Positive | None = None
+    oracle: Oracle = "dataset"
     resize: bool = False
     augmentation: bool = False
     rgb_normalization: bool = False

@@ -2,12 +2,14 @@
 Nothing here reads a file or knows a particular dataset, and nothing decides which inputs are labelled."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
+
+from src.data.given_labels import GivenLabels, with_given
 
 Task = Literal["classification", "segmentation"]
 
@@ -122,14 +124,27 @@ class DataBundle:
     test: Source
     names: Sequence[str] = ()
     """What inputs are called, training before test, where that has a say in their order."""
+    given: GivenLabels | None = None
+    """Where a person labels them. Then labels that are not known yet are −1."""
+
+    def set_labels(self, labels: Mapping[int, int]) -> None:
+        """Let inputs have these classes from now on, by index, training before test; ValueError for maps of labels."""
+        first = 0
+        for split in (self.train, self.test):
+            if not isinstance(split, Split):
+                raise ValueError("only inputs of one label each can be labelled")
+            own = {at - first: label for at, label in labels.items() if 0 <= at - first < len(split)}
+            split.labels_N = with_given(split.labels_N, own)
+            first += len(split)
 
     def fingerprint(self) -> str:
         """Another one where a dataset index may mean another input: by sizes, labels and names, not by pixels."""
         content = hashlib.sha256(f"{len(self.train)} {len(self.test)}".encode())
         for split in (self.train, self.test):
-            if isinstance(split, Split):  # masks would take a look at every pixel; scenes have names
+            # Masks would take a look at every pixel; scenes have names. What a person gives comes with time.
+            if isinstance(split, Split) and self.given is None:
                 content.update(split.labels_N.cpu().numpy().tobytes())
-        for name in self.names:
+        for name in (*self.names, *(self.given.class_names if self.given is not None else ())):
             content.update(b"\0" + name.encode(errors="surrogateescape"))
         return content.hexdigest()
 

@@ -10,10 +10,13 @@ import torch
 
 from src.data.bundle import DatasetInfo
 from src.data.decoding import IMAGE_SUFFIXES, PixelCache, decode, decode_all
+from src.data.given_labels import UNKNOWN, GivenLabels, with_given
 from src.data.registry import DATASETS, ArrayDataset, Arrays
 from src.utils.errors import UserError
 from src.utils.seeding import seed
 
+UNLABELLED = "unlabelled"
+"""The folder of images whose class a person is to tell."""
 TEST_SHARE = 0.2
 """Of each class, where the folder has no test images of its own."""
 
@@ -32,6 +35,8 @@ class ImageFolder(ArrayDataset):
 
     In the second case a fifth of each class (at least one image) is taken for the test, by a draw that depends on the
     class and the number of its images, and not on the run's seed: all runs and methods have the same test images.
+    With ``data.oracle: file`` both parts are needed, images whose class a person is to tell lie in their folders
+    ``unlabelled``, and a class folder may be empty, or in one part alone: it says that there is such a class.
     Images may lie in subfolders of their class. Hidden names and files that are no images by their ending are
     ignored; so is any other folder beside ``train`` and ``test``. Classes are numbered in the order of their names.
 
@@ -59,6 +64,8 @@ class ImageFolder(ArrayDataset):
         _, train, test = self.listing
         images_N_C_H_W = self.cache.pixels()
         labels_N = torch.tensor([label for _, label in train + test])
+        if (given := self.given_labels()) is not None:
+            labels_N = with_given(labels_N, given.read())
         sizes = [len(train), len(test)]
         train_images, test_images = images_N_C_H_W.split(sizes)
         train_labels, test_labels = labels_N.split(sizes)
@@ -67,10 +74,21 @@ class ImageFolder(ArrayDataset):
     def names(self) -> list[str]:
         return [path.relative_to(self.root).as_posix() for path, _ in self.listing.train + self.listing.test]
 
+    def given_labels(self) -> GivenLabels | None:
+        if self.config.data.oracle != "file":
+            return None
+        _, train, test = self.listing
+        came_labelled = [label != UNKNOWN for _, label in train + test]
+        return GivenLabels(self.root, self.names(), came_labelled, self.listing.class_names)
+
     def availability(self) -> str:
         count = len(self.listing.train) + len(self.listing.test)
         state = "decoded already" if self.cache.exists() else "to be decoded on first use"
-        return f"image_folder found at {self.root}: {count} images, {state}"
+        given, unlabelled = self.given_labels(), ""
+        if given is not None:
+            known = len(given.read())
+            unlabelled = f"; {int((~given.came_labelled_N).sum())} without a class, {known} labelled since"
+        return f"image_folder found at {self.root}: {count} images, {state}{unlabelled}"
 
     @cached_property
     def cache(self) -> PixelCache:
@@ -84,6 +102,8 @@ class ImageFolder(ArrayDataset):
     def listing(self) -> Listing:
         """What the folder holds; UserError where it is no set of classes with images in each."""
         try:
+            if self.config.data.oracle == "file":
+                return self._partly_labelled()
             if (self.root / "train").is_dir() and (self.root / "test").is_dir():
                 train, test = self._by_class(self.root / "train"), self._by_class(self.root / "test")
                 if differing := train.keys() ^ test.keys():
@@ -145,17 +165,61 @@ class ImageFolder(ArrayDataset):
                     f"rename the other part, such as val/, to {other}/, or move {name}/* up to be split",
                 )
 
-    def _by_class(self, folder: Path) -> dict[str, list[Path]]:
-        classes = sorted(
+    def _partly_labelled(self) -> Listing:
+        """Both parts of a folder that a person labels, images without a class last in each."""
+        parts = {}
+        for part in ("train", "test"):
+            if not (self.root / part).is_dir():
+                raise self.config.error(
+                    "data.oracle",
+                    f"file needs {self.root / part}: images whose class is not known belong into train/{UNLABELLED}/ "
+                    f"and test/{UNLABELLED}/, the others into train/<class>/ and test/<class>/",
+                )
+            parts[part] = self._images_by_folder(self.root / part)
+            loose = [path for path in _images_below(self.root / part) if path.parent == self.root / part]
+            if loose:
+                raise self.config.error(
+                    "data.path",
+                    f"{loose[0]} is in no folder of {part}/, as are {len(loose)} images in all; move those whose class "
+                    f"is not known to {self.root / part / UNLABELLED}",
+                )
+            if not any(parts[part].values()):
+                raise self.config.error("data.path", f"{self.root / part} has no image in any folder of it")
+        class_names = sorted((parts["train"].keys() | parts["test"].keys()) - {UNLABELLED})
+        if len(class_names) < 2:
+            raise self.config.error(
+                "data.path",
+                f"{self.root} has {len(class_names)} class folders and at least two are needed; make one for each "
+                f"class in train/ beside {UNLABELLED}/, also without an image",
+            )
+        folders = [*enumerate(class_names), (UNKNOWN, UNLABELLED)]
+        train, test = (
+            [(path, label) for label, name in folders for path in parts[part].get(name, [])]
+            for part in ("train", "test")
+        )
+        return Listing(tuple(class_names), train, test)
+
+    def _images_by_folder(self, folder: Path) -> dict[str, list[Path]]:
+        names = sorted(
             entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")
         )
-        found = {name: _images_below(folder / name) for name in classes}
-        for name, images in found.items():
+        for name in names:
             if name.encode(errors="replace").decode() != name:
                 raise self.config.error(
                     "data.path",
                     f"the name of class folder {name!r} in {folder} is no text in UTF-8; rename the folder",
                 )
+        return {name: _images_below(folder / name) for name in names}
+
+    def _by_class(self, folder: Path) -> dict[str, list[Path]]:
+        found = self._images_by_folder(folder)
+        if UNLABELLED in found:
+            raise self.config.error(
+                "data.oracle",
+                f"dataset tells the class of an image by its folder, and {folder / UNLABELLED} is none; set it to file "
+                "to be asked for those labels, or move that folder elsewhere",
+            )
+        for name, images in found.items():
             if not images:
                 raise self.config.error(
                     "data.path",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from src.config import Config
 from src.data.bundle import DataBundle, DatasetInfo, Source, Split, Task
+from src.data.given_labels import GivenLabels
 from src.utils.errors import UserError
 from src.utils.registry import Registry
 
@@ -48,6 +49,10 @@ class Dataset(ABC):
     def names(self) -> Sequence[str]:
         """What inputs are called, training before test, where their order depends on it; none unless overridden."""
         return ()
+
+    def given_labels(self) -> GivenLabels | None:
+        """Where a person labels the inputs, if one does; nobody unless overridden."""
+        return None
 
     @abstractmethod
     def availability(self) -> str:
@@ -94,7 +99,7 @@ def load_dataset(config: Config, device: torch.device | str) -> DataBundle:
     dataset = _dataset(config)
     info = _checked_info(dataset)
     mean, std = (config.data.mean, config.data.std) if config.data.rgb_normalization else (None, None)
-    return DataBundle(info, *dataset.splits(device, mean, std), dataset.names())
+    return DataBundle(info, *dataset.splits(device, mean, std), dataset.names(), dataset.given_labels())
 
 
 def availability(config: Config) -> str:

@@ -90,6 +90,16 @@ class RunRecords:
             )
         self._data = fingerprint
 
+    def last_query(self) -> Query | None:
+        """What the latest round asked for; None before there is one. Only the process that writes the records knows."""
+        round_ = len(self.rows) - 1
+        if f"indices_{round_}" not in self._arrays:
+            return None
+        indices, scores = (
+            torch.from_numpy(self._arrays[f"{name}_{round_}"]) for name in ("indices", "scores")
+        )
+        return Query(indices, scores)
+
     def commit(self, row: Row, query: Query | None, labelled_in_round_N: Tensor, finished: bool) -> None:
         """Write a finished round; after a crash anywhere in here, resuming repeats the round or has it whole."""
         round_ = len(self.rows)

@@ -45,6 +45,21 @@ def test_a_random_start_follows_chance_and_not_the_classes() -> None:
     assert spread.mean(0).tolist() == pytest.approx([10] * 7, abs=2)
 
 
+def test_what_comes_before_others_is_labelled_first_and_moves_no_split() -> None:
+    first_N = torch.zeros(500, dtype=torch.bool)
+    first_N[::10] = True
+    few, many = (Pool.start(500, None, 0.2, count, RoundSeeds(3, 0), first_N) for count in (20, 60))
+    plain = start(20, balanced=False)
+    assert torch.equal(few.val_indices, plain.val_indices)
+    assert first_N[few.labelled_indices].all()
+    here = first_N & (many.labelled_in_round_N != HELD_OUT)
+    assert (many.labelled_in_round_N[here] == 0).all()
+    # Among themselves they are drawn, and where there are none nothing changes.
+    assert not torch.equal(few.labelled_indices, here.nonzero().flatten()[:20])
+    none = Pool.start(500, None, 0.2, 20, RoundSeeds(3, 0), torch.zeros(500, dtype=torch.bool))
+    assert torch.equal(none.labelled_in_round_N, plain.labelled_in_round_N)
+
+
 def test_the_array_is_the_whole_history() -> None:
     pool = start()
     first = pool.labelled_indices

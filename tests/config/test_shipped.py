@@ -7,14 +7,27 @@ from typing import Any
 import pytest
 import yaml
 
+from src.active.plan import ENTRY_SCRIPTS, budget
 from src.config import Config, load_config
 from src.config.wording import SECTIONS
+from src.data import task_of
 
 ROOT = Path(__file__).parents[2]
 FINAL_RUNS = ROOT / "experiment_configs" / "final_runs"
+ABLATIONS = ROOT / "experiment_configs" / "ablations"
 METHODS = ["random", "softmax", "mcd", "de", "hu", "hu_greedy_l2", "knn"]
+DENSE_METHODS = ["random", "softmax", "mcd", "hu", "hu_greedy_l2", "knn", "class_greedy"]
 # The network of each dataset's experiments, by itself and as the backbone of HU methods.
-NETWORKS = {"mnist": "mlp", "fashion_mnist": "mlp", "cifar10": "resnet18"}
+NETWORKS = {"mnist": "mlp", "fashion_mnist": "mlp", "cifar10": "resnet18", "svhn": "resnet18"}
+DENSE = {"cityscape": "drn_d_22", "camvid": "deeplabv3plus"}
+METHODS_OF = {**dict.fromkeys(NETWORKS, METHODS), **dict.fromkeys(DENSE, DENSE_METHODS)}
+DISCREPANCIES = ["l1", "val", "val_l1", "val_l2"]  # beside l2, the main experiment's
+# What makes the method: the keys in which methods of a dataset may differ.
+OF_METHODS: Any = {
+    "name": True,
+    "training": {"heuristic"},
+    "model": {"name", "mc_dropout", "mc_iterations", "ensemble", "mir_configs"},
+}
 
 
 def keys(data: dict[str, object], section: str = "") -> set[str]:
@@ -42,23 +55,43 @@ def test_every_experiment_config_loads_under_its_file_name(path: Path) -> None:
     assert load_config(path).name == path.stem
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("dataset", NETWORKS)
+def test_every_experiment_has_one_command_that_names_its_file() -> None:
+    commands = [
+        line.split()
+        for line in (ROOT / "experiment_configs" / "experiment_commands.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
+    named = [ROOT / path for _, _, _, path in commands]
+    assert sorted(named) == sorted(ROOT.glob("experiment_configs/**/*.yaml"))
+    for (python, script, option, _), path in zip(commands, named, strict=True):
+        task = task_of(load_config(path).data.dataset)
+        assert (python, script, option) == ("python3", ENTRY_SCRIPTS[task], "--config_path")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "method"), [(dataset, method) for dataset in METHODS_OF for method in METHODS_OF[dataset]]
+)
 def test_methods_share_all_but_the_method(dataset: str, method: str) -> None:
     config = load_config(FINAL_RUNS / f"{dataset}_{method}.yaml")
     reference = load_config(FINAL_RUNS / f"{dataset}_random.yaml")
-    assert config.data.dataset == dataset
-    own: Any = {
-        "name": True,
-        "training": {"heuristic"},
-        "model": {"name", "mc_dropout", "mc_iterations", "ensemble", "mir_configs"},
-    }
-    assert config.model_dump(exclude=own) == reference.model_dump(exclude=own)
+    assert config.model_dump(exclude=OF_METHODS) == reference.model_dump(exclude=OF_METHODS)
 
 
-@pytest.mark.parametrize("dataset", NETWORKS)
+@pytest.mark.parametrize("dataset", METHODS_OF)
+def test_hidden_uncertainty_methods_share_all_but_the_density(dataset: str) -> None:
+    own = {"density_model", "greedy_search", "search_step_size", "reduction", "metric"}
+    own |= {"knn_neighbours", "knn_weights", "knn_metric", "max_samples"}
+    methods = [method for method in METHODS_OF[dataset] if method.startswith(("hu", "knn", "class_greedy"))]
+    shared = [
+        load_config(FINAL_RUNS / f"{dataset}_{method}.yaml").model.mir_configs.model_dump(exclude=own)
+        for method in methods
+    ]
+    assert shared == shared[:1] * len(methods)
+
+
+@pytest.mark.parametrize("dataset", METHODS_OF)
 def test_methods_are_the_published_ones(dataset: str) -> None:
-    network = NETWORKS[dataset]
+    network = {**NETWORKS, **DENSE}[dataset]
 
     def method(name: str) -> tuple[object, ...]:
         config = load_config(FINAL_RUNS / f"{dataset}_{name}.yaml")
@@ -73,7 +106,7 @@ def test_methods_are_the_published_ones(dataset: str) -> None:
             density,
         )
 
-    assert {name: method(name) for name in METHODS} == {
+    published = {
         "random": ("random", network, 1, False, 1, None),
         "softmax": ("entropy", network, 1, False, 1, None),
         "mcd": ("entropy", network, 1, True, 10, None),
@@ -81,7 +114,34 @@ def test_methods_are_the_published_ones(dataset: str) -> None:
         "hu": ("precomputed", "mir", 1, False, 1, (network, "gmm", False)),
         "hu_greedy_l2": ("precomputed", "mir", 1, False, 1, (network, "gmm", True)),
         "knn": ("precomputed", "mir", 1, False, 1, (network, "knn", False)),
+        "class_greedy": ("precomputed", "mir", 1, False, 1, (network, "gmm_seg", True)),
     }
+    assert {name: method(name) for name in METHODS_OF[dataset]} == {
+        name: published[name] for name in METHODS_OF[dataset]
+    }
+
+
+@pytest.mark.parametrize(
+    ("ablation", "of", "changed"),
+    [
+        *((f"hu_greedy_{metric}", "hu_greedy_l2", {"metric": metric}) for metric in DISCREPANCIES),
+        ("hu_lambda100", "hu", {"reconstruction_weight": 100.0}),
+        ("hu_greedy_l2_lambda100", "hu_greedy_l2", {"reconstruction_weight": 100.0}),
+    ],
+)
+def test_an_ablation_varies_one_key(ablation: str, of: str, changed: dict[str, object]) -> None:
+    config = load_config(ABLATIONS / f"ablation_mnist_{ablation}.yaml")
+    expected = load_config(FINAL_RUNS / f"mnist_{of}.yaml").model_dump()
+    assert expected["model"]["mir_configs"].items().isdisjoint(changed.items())
+    expected["name"] = config.name
+    expected["model"]["mir_configs"] |= changed
+    assert config.model_dump() == expected
+
+
+def test_the_ablations_are_all_there_and_start_from_l2_and_a_weight_of_one() -> None:
+    assert len(list(ABLATIONS.iterdir())) == len(DISCREPANCIES) + 2
+    greedy = load_config(FINAL_RUNS / "mnist_hu_greedy_l2.yaml").model.mir_configs
+    assert (greedy.metric, greedy.reconstruction_weight) == ("l2", 1)
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
@@ -97,6 +157,27 @@ def test_fashion_mnist_is_run_as_mnist_is() -> None:
     mnist, fashion = (load_config(FINAL_RUNS / f"{name}_random.yaml") for name in ("mnist", "fashion_mnist"))
     own: Any = {"name": True, "data": {"dataset"}}
     assert fashion.model_dump(exclude=own) == mnist.model_dump(exclude=own)
+
+
+def test_svhn_is_run_as_cifar10_is_without_mirrored_digits() -> None:
+    cifar, svhn = (load_config(FINAL_RUNS / f"{name}_random.yaml") for name in ("cifar10", "svhn"))
+    own: Any = {"name": True, "data": {"dataset", "augmentation", "mean", "std"}}
+    assert svhn.model_dump(exclude=own) == cifar.model_dump(exclude=own)
+    assert not svhn.data.augmentation
+
+
+def test_cityscapes_rounds_are_at_the_published_numbers_of_labels() -> None:
+    config = load_config(FINAL_RUNS / "cityscape_random.yaml")
+    assert budget(config, round(2975 * (1 - config.data.val_size))) == [
+        100,
+        200,
+        400,
+        600,
+        800,
+        1000,
+        2000,
+        2380,
+    ]
 
 
 def test_cifar10_rounds_end_with_every_label() -> None:

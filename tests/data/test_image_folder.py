@@ -322,6 +322,91 @@ def test_a_run_is_not_taken_up_on_a_folder_that_has_changed(
     assert [row["labelled"] for row in rows(outputs / "own" / "run_1")] == [9, 29]
 
 
+def test_images_without_a_class_come_last_in_each_part_for_a_person_to_label(tmp_path: Path) -> None:
+    grow(tmp_path / "train", ("cow", "unlabelled"), count=2)
+    grow(tmp_path / "test", ("ant", "unlabelled"), count=1)
+    (tmp_path / "train" / "bee").mkdir()  # a class without an image yet
+    own = config_of_a_person(tmp_path)
+    bundle = load_dataset(own, "cpu")
+    assert bundle.info.class_names == ("ant", "bee", "cow")
+    assert (bundle.train.labels_N.tolist(), bundle.test.labels_N.tolist()) == ([2, 2, -1, -1], [0, -1])
+    assert [bundle.names[at] for at in (2, 5)] == ["train/unlabelled/00.png", "test/unlabelled/00.png"]
+    assert bundle.given.came_labelled_N.tolist() == [True, True, False, False, True, False]
+    assert availability(own).endswith("; 3 without a class, 0 labelled since")
+    # What is given later is no other dataset, and one more class is.
+    before = bundle.fingerprint()
+    bundle.given.keep({3: 1, 5: 0}, "test")
+    bundle = load_dataset(own, "cpu")
+    assert (bundle.train.labels_N.tolist(), bundle.test.labels_N.tolist()) == ([2, 2, -1, 1], [0, 0])
+    assert availability(own).endswith("; 3 without a class, 2 labelled since")
+    assert bundle.fingerprint() == before
+    (tmp_path / "train" / "dog").mkdir()
+    assert load_dataset(own, "cpu").fingerprint() != before
+
+
+def config_of_a_person(root: Path) -> Config:
+    data = {"dataset": "image_folder", "path": str(root), "oracle": "file"}
+    return Config.model_validate({"name": "t", "training": {"initially_balanced": False}, "data": data})
+
+
+def no_test(root: Path) -> None:
+    shutil.rmtree(root / "test")
+
+
+def empty_train(root: Path) -> None:
+    shutil.rmtree(root / "train")
+    (root / "train" / "ant").mkdir(parents=True)
+
+
+def one_class_known(root: Path) -> None:
+    for part in ("train", "test"):
+        for name in CLASSES[1:]:
+            shutil.rmtree(root / part / name)
+
+
+def loose(root: Path) -> None:
+    image(root / "train" / "a.png", 1)
+    image(root / "train" / "b.png", 1)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (no_test, "data.oracle: file needs ROOT/test: images whose class is not known belong into train/unl"),
+        (empty_train, "data.path: ROOT/train has no image in any folder of it"),
+        (one_class_known, "data.path: ROOT has 1 class folders and at least two are needed; make one for"),
+        (
+            loose,
+            "data.path: ROOT/train/a.png is in no folder of train/, as are 2 images in all; move those whose class is "
+            "not known to ROOT/train/unlabelled",
+        ),
+    ],
+)
+def test_a_folder_that_no_person_can_label_is_explained(
+    spoil: Callable[[Path], None], message: str, tmp_path: Path
+) -> None:
+    grow(tmp_path / "train", (*CLASSES, "unlabelled"), count=1)
+    grow(tmp_path / "test", count=1)
+    spoil(tmp_path)
+    with pytest.raises(UserError) as caught:
+        dataset_info(config_of_a_person(tmp_path))
+    assert str(caught.value).startswith(message.replace("ROOT", str(tmp_path)))
+
+
+@pytest.mark.parametrize("part", ["", "train"])
+def test_images_without_a_class_are_no_class_of_a_dataset_that_labels_itself(
+    part: str, tmp_path: Path
+) -> None:
+    grow(tmp_path / "train")
+    grow(tmp_path / "test")
+    grow(tmp_path / part, (*CLASSES, "unlabelled"))
+    if not part:
+        shutil.rmtree(tmp_path / "train")
+        shutil.rmtree(tmp_path / "test")
+    with pytest.raises(UserError, match=r"^data\.oracle: dataset tells .* set it to file"):
+        dataset_info(config(tmp_path))
+
+
 @pytest.mark.parametrize("size", [{}, {"img_rows": 4, "img_cols": 6}])
 def test_all_corrupt_images_are_told_at_once(size: dict[str, int], tmp_path: Path) -> None:
     """Also where the first one is among them, whose size would be all images'."""
