@@ -43,7 +43,7 @@ def heatmap(
     ``limits`` are those of the scale (None: from 0 to the largest number); ``written`` puts the numbers in the cells.
     """
     rows, columns = len(row_names), len(column_names)
-    size = (1.5 + len(matrices) * (1.8 + max(0.55 * columns, 3)), 1.6 + max(0.32 * rows, 2))
+    size = (2.8 + len(matrices) * (0.4 + max(0.5 * columns, 2.5)), 1.6 + max(0.32 * rows, 2))
     figure = Figure(figsize=size, layout="constrained")
     largest = max(
         (float(matrix[np.isfinite(matrix)].max(initial=0)) for matrix in matrices.values()), default=0
@@ -57,6 +57,7 @@ def heatmap(
         axes.set_xticks(range(columns), column_names, rotation=40, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(rows), row_names if place == 0 else [""] * rows)
         axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
         if written:
             for (row, column), value in np.ndenumerate(matrix):
                 color = "white" if value > low + 0.6 * (high - low) else "black"

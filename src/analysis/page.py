@@ -62,6 +62,10 @@ class Picture:
 
     def _rendered(self, kind: str) -> bytes:
         file = io.BytesIO()
+        if self.figure.get_layout_engine() is not None:
+            # Laid out once, rather than for each kind of file.
+            self.figure.draw_without_rendering()
+            self.figure.set_layout_engine("none")
         self.figure.savefig(
             file, format=kind, dpi=150, metadata={"CreationDate": None} if kind == "pdf" else None
         )

@@ -43,7 +43,7 @@ def learning_curves(study: Study) -> Section:
     section.pictures.append(
         Picture(
             "learning_curves",
-            f"{titles[0].upper()}{titles[1:]} against labels: {INTERVAL}.",
+            f"{titles[0].upper()}{titles[1:]} against labels: {INTERVAL}; wide ones go beyond the axis.",
             f"Line chart of {titles} against the number of labels, a line with a shaded interval for each of "
             f"{names}.",
             figure,
