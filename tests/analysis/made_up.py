@@ -50,7 +50,10 @@ def write_experiment(
             else:
                 test |= {"accuracy": accuracy[round_]}
             if reliability:
-                test["reliability"] = [[10 * b, 5 * b, 10 * b * (b + 0.5) / 15] for b in range(15)]
+                inputs = own.integers(1, 200, 15)
+                test["bin_inputs"] = inputs.tolist()
+                test["bin_right"] = own.binomial(inputs, (np.arange(15) + 0.5) / 16).tolist()
+                test["bin_confidence"] = (inputs * (np.arange(15) + 0.5) / 15).tolist()
             rows.append(
                 {
                     "round": round_,

@@ -12,6 +12,7 @@ from src.analysis.rounds import Curve, Measure, curve_of
 from src.analysis.sections.learning import INTERVAL, label_scale, mean_cell, mean_numbers
 from src.analysis.study import Method, Study, number
 
+BINS = ("bin_inputs", "bin_right", "bin_confidence")
 ECE = Measure("ECE", "ece", "", "", percent=False)
 
 
@@ -129,10 +130,10 @@ def _add_reliability(section: Section, study: Study) -> None:
 def reliability_bins(method: Method, count: int) -> NDArray[np.float64] | None:
     """bins_B_3: inputs, those that were right, and their summed confidence, of all runs; None where rows have none."""
     found = [
-        np.array(row["test"]["reliability"], dtype=float)
+        np.array([row["test"][key] for key in BINS], dtype=float).T
         for run in method.runs
         for row in {row["labelled"]: row for row in run.rows}.values()
-        if row["labelled"] == count and row["test"].get("reliability")
+        if row["labelled"] == count and all(row["test"].get(key) for key in BINS)
     ]
     return np.sum(found, axis=0) if found else None
 
