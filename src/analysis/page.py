@@ -118,26 +118,35 @@ class LeftOut(Exception):
     """A section cannot be made of what there is; the message says in a line what is missing."""
 
 
-def write_page(
-    path: Path,
-    title: str,
-    overview: Table,
-    remarks: Sequence[str],
-    sections: Sequence[Section],
-    left_out: Sequence[str],
-) -> list[Path]:
+@dataclass(frozen=True)
+class Page:
+    """All that a report says. ``left_out`` has a line for each section that could not be made."""
+
+    title: str
+    overview: Table
+    remarks: Sequence[str]
+    sections: Sequence[Section]
+    left_out: Sequence[str]
+
+    @property
+    def tables(self) -> list[Table]:
+        """All of them."""
+        return [self.overview, *(table for section in self.sections for table in section.tables)]
+
+
+def write_page(path: Path, page: Page) -> list[Path]:
     """Write the page to ``path``, and its figures and tables into the folder beside it that has its name.
 
     Returns all paths, the page's first. Every file is replaced whole; UserError where the system will not write.
     """
     folder = path.with_suffix("")
     written = [path]
-    for section in sections:
+    for section in page.sections:
         for picture in section.pictures:
             for suffix, content in (("png", picture.png), ("pdf", picture.pdf)):
                 written.append(folder / f"{picture.name}.{suffix}")
                 write_atomically(written[-1], content)
-    for table in (overview, *(table for section in sections for table in section.tables)):
+    for table in page.tables:
         written += [folder / f"{table.name}.csv", folder / f"{table.name}.tex"]
         save_numbers(table.numbers, written[-2])
         write_atomically(written[-1], table.latex.encode())
@@ -148,14 +157,7 @@ def write_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    text = environment.get_template("page.html").render(
-        title=title,
-        overview=overview,
-        remarks=remarks,
-        sections=sections,
-        left_out=left_out,
-        folder=folder.name,
-    )
+    text = environment.get_template("page.html").render(page=page, folder=folder.name)
     write_atomically(path, text.encode())
     return written
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from src.analysis.page import LeftOut, Section, Table, write_page
+from src.analysis.page import LeftOut, Page, Section, Table, write_page
 from src.analysis.sections.calibration import calibration
 from src.analysis.sections.costs import wall_clock
 from src.analysis.sections.density import chosen_dimensions, likelihood_gap
@@ -26,7 +26,13 @@ from src.utils.errors import UserError
 
 def write_report(pattern: str, outputs: Path, out: Path, levels: list[float] | None = None) -> list[Path]:
     """Write ``out``/<pattern>.html and its folder; all paths, the page's first. UserError as ``read_study``."""
-    study = read_study(pattern, outputs)
+    stem = pattern.replace("*", "").strip("_") or "methods"
+    page = make_page(f"Active learning: {pattern}", read_study(pattern, outputs), levels)
+    return write_page(out / f"{stem}.html", page)
+
+
+def make_page(title: str, study: Study, levels: list[float] | None = None) -> Page:
+    """All sections that can be made of what there is; ``levels`` as for ``labels_needed``."""
     sections: list[Section] = []
     left_out = []
     makers: dict[str, Callable[[Study], Section]] = {
@@ -41,16 +47,12 @@ def write_report(pattern: str, outputs: Path, out: Path, levels: list[float] | N
         "Log-likelihood gap of the densities": likelihood_gap,
         "Wall-clock time": wall_clock,
     }
-    for title, make in makers.items():
+    for name, make in makers.items():
         try:
             sections.append(make(study))
         except LeftOut as reason:
-            left_out.append(f"{title}: {reason}.")
-    stem = pattern.replace("*", "").strip("_") or "methods"
-    path = out / f"{stem}.html"
-    return write_page(
-        path, f"Active learning: {pattern}", _overview(study), _remarks(study), sections, left_out
-    )
+            left_out.append(f"{name}: {reason}.")
+    return Page(title, _overview(study), _remarks(study), sections, left_out)
 
 
 def _overview(study: Study) -> Table:
