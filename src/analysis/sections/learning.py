@@ -27,7 +27,7 @@ def learning_curves(study: Study) -> Section:
             color, marker = style(number)
             mean_R, (low_R, high_R) = measure.scale * curve.mean_R, measure.scale * intervals(curve)
             axes.plot(curve.labels_R, mean_R, color=color, marker=marker, markersize=4, label=method.name)
-            axes.fill_between(curve.labels_R, low_R, high_R, color=color, alpha=0.1, linewidth=0)
+            axes.fill_between(curve.labels_R, low_R, high_R, color=color, alpha=0.07, linewidth=0)
         # A wide interval of few runs must not flatten the curves; nor is there an accuracy above 1.
         means = measure.scale * np.concatenate([method.curves[measure].mean_R for method in study.methods])
         if means.size:
