@@ -3,12 +3,14 @@ matter of the module that draws it."""
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
+from numpy.typing import NDArray
 
 from src.utils.files import write_atomically
 
@@ -26,6 +28,46 @@ def panels(count: int = 1, xscale: str = "linear") -> tuple[Figure, list[Axes]]:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     return figure, row
+
+
+def heatmap(
+    matrices: Mapping[str, NDArray[np.float64]],
+    row_names: Sequence[str],
+    column_names: Sequence[str],
+    what: str,
+    limits: tuple[float, float] | None = None,
+    written: bool = False,
+) -> Figure:
+    """Matrices beside each other, by their titles, in one colour scale named ``what``; NaN is left white.
+
+    ``limits`` are those of the scale (None: from 0 to the largest number); ``written`` puts the numbers in the cells.
+    """
+    rows, columns = len(row_names), len(column_names)
+    size = (2.8 + len(matrices) * (0.4 + max(0.5 * columns, 2.5)), 1.6 + max(0.32 * rows, 2))
+    figure = Figure(figsize=size, layout="constrained")
+    largest = max(
+        (float(matrix[np.isfinite(matrix)].max(initial=0)) for matrix in matrices.values()), default=0
+    )
+    low, high = limits or (0.0, largest or 1.0)
+    drawn = []
+    for place, (title, matrix) in enumerate(matrices.items()):
+        axes = figure.add_subplot(1, len(matrices), place + 1)
+        image = axes.imshow(matrix, cmap="Blues", vmin=low, vmax=high, aspect="auto")
+        axes.set_title(title, fontsize="medium")
+        axes.set_xticks(range(columns), column_names, rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(rows), row_names if place == 0 else [""] * rows)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        if written:
+            for (row, column), value in np.ndenumerate(matrix):
+                color = "white" if value > low + 0.6 * (high - low) else "black"
+                if np.isfinite(value):
+                    axes.text(
+                        column, row, f"{value:.2f}", ha="center", va="center", color=color, fontsize="small"
+                    )
+        drawn.append(axes)
+    figure.colorbar(image, ax=drawn, label=what, shrink=0.9)
+    return figure
 
 
 def style(number: int) -> tuple[str, str]:

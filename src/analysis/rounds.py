@@ -5,7 +5,7 @@ Accuracies are fractions here, as on disk; only what a person reads is in percen
 
 import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,9 +34,11 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Measure:
-    """What a test set says of a method: in a column of the wide CSVs, and in one of a CSV of published results."""
+    """What a test set says of a method: in the rows of a run, in a column of the wide CSVs, and in one of a CSV of
+    published results."""
 
     name: str
+    metric: str
     column: str
     published: str
     percent: bool
@@ -53,9 +55,11 @@ class Measure:
         return f"{self.name} (%)" if self.percent else self.name
 
 
-ACCURACY = Measure("test accuracy", "test_accuracy", "test_accuracy_mean", percent=True)
-MIOU = Measure("test mIoU", "test_ious", "miou_mean", percent=True)
-AUROC = Measure("AUROC of uncertainty against pixel error", "test_auroc", "auroc_mean", percent=False)
+ACCURACY = Measure("test accuracy", "accuracy", "test_accuracy", "test_accuracy_mean", percent=True)
+MIOU = Measure("test mIoU", "miou", "test_ious", "miou_mean", percent=True)
+AUROC = Measure(
+    "AUROC of uncertainty against pixel error", "auroc", "test_auroc", "auroc_mean", percent=False
+)
 
 
 @dataclass(frozen=True)
@@ -105,13 +109,18 @@ class DimensionSearch:
 
 def read_experiment(experiment_dir: Path, metric: str) -> tuple[list[str], Curve]:
     """An experiment's runs, by name, and their test `metric`. UserError where no run has finished a round."""
-    records = _records(experiment_dir)
+    records = record_files(experiment_dir)
     runs = {path.parent.name: _by_labels(read_rows(path.parent), metric, path) for path in records}
-    labels = sorted({count for run in runs.values() for count in run})
-    if not labels:
+    if not any(runs.values()):
         raise UserError(f"{experiment_dir}: no finished rounds (run_<k>/rounds.jsonl) to draw")
-    values_K_R = np.array([[run.get(count, np.nan) for count in labels] for run in runs.values()])
-    return list(runs), Curve(np.array(labels), values_K_R)
+    return list(runs), curve_of(list(runs.values()))
+
+
+def curve_of(runs: Sequence[Mapping[int, float]]) -> Curve:
+    """The curve of runs that each map labels to a value; label counts where all have NaN are left out."""
+    labels = sorted({count for run in runs for count, value in run.items() if np.isfinite(value)})
+    values_K_R = np.array([[run.get(count, np.nan) for count in labels] for run in runs], dtype=float)
+    return Curve(np.array(labels, dtype=np.int64), values_K_R.reshape(len(runs), len(labels)))
 
 
 def read_dimension_searches(experiment_dir: Path) -> list[DimensionSearch]:
@@ -120,7 +129,7 @@ def read_dimension_searches(experiment_dir: Path) -> list[DimensionSearch]:
     Of rounds that added no label the last counts. UserError where a search's record is incomplete.
     """
     found = []
-    for path in _records(experiment_dir):
+    for path in record_files(experiment_dir):
         densities = {row["labelled"]: row.get("density") or {} for row in read_rows(path.parent)}
         for labels, density in densities.items():
             for entry in density.get("classes", [density]):
@@ -143,7 +152,7 @@ def _search(entry: Row, path: Path, labels: int) -> DimensionSearch:
     return search
 
 
-def _records(experiment_dir: Path) -> list[Path]:
+def record_files(experiment_dir: Path) -> list[Path]:
     """rounds.jsonl of every run, in the order of their numbers."""
     numbered = (
         path for path in experiment_dir.glob("run_*/rounds.jsonl") if path.parent.name[4:].isdecimal()
@@ -169,6 +178,11 @@ def read_wide_csv(path: Path, column: str = ACCURACY.column) -> Curve:
 
     UserError if the file is missing, has other columns, or holds something that is no number.
     """
+    return read_wide_csv_runs(path, column)[1]
+
+
+def read_wide_csv_runs(path: Path, column: str = ACCURACY.column) -> tuple[list[int], Curve]:
+    """As `read_wide_csv`, with the numbers of the runs."""
     header, *rows = _read_csv(path)
     runs = _run_columns(header, column)
     if header[0] != "samples" or not runs:
@@ -185,7 +199,8 @@ def read_wide_csv(path: Path, column: str = ACCURACY.column) -> Curve:
             values_R_K.append(values)
     if not labels:
         raise UserError(f"{path}: no round has a {column}")
-    return Curve(np.array(labels), np.array(values_R_K).T)
+    numbers = [int(header[place].rpartition("run")[2]) for place in runs]
+    return numbers, Curve(np.array(labels), np.array(values_R_K).T)
 
 
 def read_reference(

@@ -99,11 +99,12 @@ def reach_table(
     unit = " %" if measure.percent else ""
     for value in values:
         needed = (curve.labels_to_reach(value / measure.scale) for curve in curves.values())
-        lines.append([f"{value:g}{unit}", *map(_needed, needed)])
+        lines.append([f"{value:g}{unit}", *map(labels_needed_cell, needed)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _needed(labels_K: NDArray[np.float64]) -> str:
+def labels_needed_cell(labels_K: NDArray[np.float64]) -> str:
+    """``Curve.labels_to_reach`` in words: mean ± sample standard deviation of the runs that did, and how many did."""
     reached = labels_K[np.isfinite(labels_K)]
     if not reached.size:
         return "–"

@@ -27,6 +27,8 @@ def classification_metrics(log_probs_N_C: Tensor, labels_N: Tensor) -> dict[str,
         expected calibration error: Σ_b n_b/N · |accuracy_b − confidence_b| over 15 equal bins [b/15, (b+1)/15) of the
         probability of the most probable class, 1 belonging to the last bin (C. Guo et al. 2017, "On calibration of
         modern neural networks").
+    bin_inputs, bin_right, bin_confidence
+        what the ECE is of, a list by bin: n_b, how many of them are right, and the sum of their confidences.
     precision, recall
         a list, by class; 0 where the class was never predicted, or never occurs.
 
@@ -58,10 +60,26 @@ def classification_metrics(log_probs_N_C: Tensor, labels_N: Tensor) -> dict[str,
         "nll": nll_loss(log_probs_N_C, labels_N).item(),
         "brier": error_N_C.square().sum(dim=1).mean().item(),
         "ece": calibration.item(),
+        **_bins(probs_N_C.amax(dim=1), predicted_N == labels_N),
         "precision": multiclass_precision(
             predicted_N, labels_N, num_classes=classes, average="none"
         ).tolist(),
         "recall": multiclass_recall(predicted_N, labels_N, num_classes=classes, average="none").tolist(),
+    }
+
+
+def _bins(confidence_N: Tensor, right_N: Tensor) -> dict[str, list[float]]:
+    edges = torch.linspace(0, 1, ECE_BINS + 1)[1:-1]
+    # In float32, as torchmetrics puts them into bins.
+    bin_N = torch.bucketize(confidence_N.float(), edges, right=True)
+    columns = {
+        "bin_inputs": torch.ones_like(confidence_N),
+        "bin_right": right_N.to(confidence_N),
+        "bin_confidence": confidence_N,
+    }
+    return {
+        name: torch.bincount(bin_N, weights=column_N, minlength=ECE_BINS).tolist()
+        for name, column_N in columns.items()
     }
 
 

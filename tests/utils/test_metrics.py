@@ -162,6 +162,7 @@ def test_zero_probability_of_another_class_is_fine() -> None:
         "nll": 0.0,
         "brier": 0.0,
         "ece": pytest.approx(0, abs=1e-6),
+        **{name: [0.0] * 14 + [1.0] for name in ("bin_inputs", "bin_right", "bin_confidence")},
         "precision": [1.0, 0.0],
         "recall": [1.0, 0.0],
     }
@@ -196,3 +197,18 @@ def test_a_label_of_probability_zero_raises_rather_than_being_clamped() -> None:
 def test_what_cannot_be_measured_raises(log_probs_N_C: Tensor, labels_N: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         classification_metrics(log_probs_N_C, labels_N)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 12), st.integers(1, 200), st.floats(0.01, 30))
+def test_bins_are_those_of_the_ece(seed: int, classes: int, n: int, sharpness: float) -> None:
+    log_probs_N_C, labels_N = some_predictions(seed, n, classes, sharpness)
+    metrics: dict[str, Any] = classification_metrics(log_probs_N_C, labels_N)
+    inputs, right, confidence = (metrics[f"bin_{name}"] for name in ("inputs", "right", "confidence"))
+    assert len(inputs) == len(right) == len(confidence) == 15
+    assert sum(inputs) == n
+    assert sum(right) == pytest.approx(n * metrics["accuracy"], abs=1e-4)
+    gaps = [abs(hits - total) for hits, total in zip(right, confidence, strict=True)]
+    assert sum(gaps) / n == pytest.approx(metrics["ece"], abs=1e-5)
+    for place, (count, total) in enumerate(zip(inputs, confidence, strict=True)):
+        assert count * (place / 15 - 1e-6) <= total <= count * ((place + 1) / 15 + 1e-6)

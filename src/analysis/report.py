@@ -1,0 +1,146 @@
+"""A report on the experiments that match a pattern: one page that opens offline, its figures and its tables.
+
+    python3 -m src.analysis.report 'mnist_*'
+
+Reads finished or running experiments only, and wide CSVs where that is all there is. What a section says is in
+``sections/``; what few seeds can tell is in ``statistics.py``.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from src.analysis.page import LeftOut, Page, Section, Table, write_page
+from src.analysis.sections.calibration import calibration
+from src.analysis.sections.costs import wall_clock
+from src.analysis.sections.density import chosen_dimensions, likelihood_gap
+from src.analysis.sections.learning import areas, labels_needed, learning_curves
+from src.analysis.sections.pairs import pairing, pairwise
+from src.analysis.sections.queries import class_balance, overlap
+from src.analysis.statistics import can_decide, smallest_exact_p
+from src.analysis.study import Method, Study, read_study
+from src.utils.errors import UserError
+
+
+def write_report(pattern: str, outputs: Path, out: Path, levels: list[float] | None = None) -> list[Path]:
+    """Write ``out``/<pattern>.html and its folder; all paths, the page's first. UserError as ``read_study``."""
+    stem = pattern.replace("*", "").strip("_") or "methods"
+    page = make_page(f"Active learning: {pattern}", read_study(pattern, outputs), levels)
+    return write_page(out / f"{stem}.html", page)
+
+
+def make_page(title: str, study: Study, levels: list[float] | None = None) -> Page:
+    """All sections that can be made of what there is; ``levels`` as for ``labels_needed``."""
+    sections: list[Section] = []
+    left_out = []
+    makers: dict[str, Callable[[Study], Section]] = {
+        "Learning curves": learning_curves,
+        "Area under the budget curve": areas,
+        "Labels needed": partial(labels_needed, levels=levels),
+        "Pairwise comparison": pairwise,
+        "Calibration": calibration,
+        "Class balance of the queries": class_balance,
+        "Overlap of the queries": overlap,
+        "Dimension chosen by greedy search": chosen_dimensions,
+        "Log-likelihood gap of the densities": likelihood_gap,
+        "Wall-clock time": wall_clock,
+    }
+    for name, make in makers.items():
+        try:
+            sections.append(make(study))
+        except LeftOut as reason:
+            left_out.append(f"{name}: {reason}.")
+    return Page(title, _overview(study), _remarks(study), sections, left_out)
+
+
+def _overview(study: Study) -> Table:
+    """What each method's numbers come from."""
+    rows: list[list[str]] = []
+    numbers: list[list[object]] = [
+        ["method", "name", "source", "runs", "seeds", "rounds", "first_labels", "last_labels"]
+    ]
+    for method in study.methods:
+        labels = method.curves[study.measure].labels_R.tolist()
+        first, last = (labels[0], labels[-1]) if labels else (0, 0)
+        runs = len(method.numbers)
+        seeds = ", ".join(map(str, method.seeds)) if method.seeds else "not known"
+        rows.append(
+            [
+                method.name,
+                method.experiment,
+                method.source,
+                str(runs),
+                seeds,
+                _rounds(method, study),
+                f"{first:,} to {last:,}",
+            ]
+        )
+        numbers.append([method.experiment, method.name, method.source, runs, seeds, len(labels), first, last])
+    header = ["method", "experiment", "read from", "runs", "seeds", "rounds", "labels"]
+    return Table("methods", "What is compared, and what it was read from.", header, rows, numbers)
+
+
+def _rounds(method: Method, study: Study) -> str:
+    """How many rounds its runs have: more than one number where some are not finished."""
+    counts = sorted({int(count) for count in (method.curves[study.measure].values_K_R > -1).sum(axis=1)})
+    return "–".join(map(str, counts))
+
+
+def _remarks(study: Study) -> list[str]:
+    """What a reader has to know before any number."""
+    runs = max(len(method.numbers) for method in study.methods)
+    remarks = [pairing(study)]
+    if runs == 1:
+        remarks.append("One seed decides nothing: there are no intervals and no tests.")
+    elif not can_decide(runs):
+        remarks.append(
+            f"{runs} seeds decide little. The smallest p that an exact paired test of {runs} seeds can give is "
+            f"{smallest_exact_p(runs):.3g}, so that nothing on this page is starred as significant. The section on "
+            "pairwise comparison says what differences could have been found."
+        )
+    alone = [method.name for method in study.methods if not method.runs]
+    if alone and study.recorded:
+        remarks.append(
+            f"Of {', '.join(alone)} there is a CSV alone: no seconds, queries, calibration or densities, so that the "
+            "sections on these are without."
+        )
+    return remarks
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the report; the exit status, 2 for bad input."""
+    parser = argparse.ArgumentParser(
+        prog="python3 -m src.analysis.report",
+        description="Compare experiments: one HTML page, figures as PDF and PNG, tables as CSV and LaTeX.",
+    )
+    parser.add_argument("pattern", help="experiment names, with * for any text; quote it: 'mnist_*'")
+    parser.add_argument(
+        "--out", type=Path, default=Path("report"), help="folder to write into (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--outputs",
+        type=Path,
+        default=Path("experiment_outputs"),
+        help="where the experiments and final_runs/ are (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--reach",
+        type=float,
+        nargs="+",
+        metavar="PERCENT",
+        help="test accuracies (or mIoUs) to tell the labels needed for (default: chosen from the curves)",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        page, *others = write_report(options.pattern, options.outputs, options.out, options.reach)
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"wrote {page} and {len(others)} files in {page.with_suffix('')}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
