@@ -14,16 +14,16 @@ from src.data.augment import augmentation
 from src.models.build import build_density, build_model
 from src.models.training import Training
 from src.utils import processes
-from src.utils.console import RunConsole
 from src.utils.errors import UserError
 from src.utils.records import Query, RunRecords
 from src.utils.seeding import RoundSeeds
 from src.utils.stopping import in_steps
 from src.utils.timing import PhaseTimer
+from src.utils.watching import Watcher
 
 
 def run_rounds(
-    config: Config, plan: Plan, data: DataBundle, records: RunRecords, console: RunConsole
+    config: Config, plan: Plan, data: DataBundle, records: RunRecords, watcher: Watcher
 ) -> Iterator[int]:
     """Run the rounds that ``records`` does not have yet; each is on disk when its number is yielded.
 
@@ -39,7 +39,7 @@ def run_rounds(
         checkpoint = Checkpoint(records.folder, round_, config, data.fingerprint())
         try:
             with in_steps(), checkpoint.kept_on_stop():
-                run_round(round_, config, plan, data, pool, records, checkpoint, console)
+                run_round(round_, config, plan, data, pool, records, checkpoint, watcher)
         except UserError as error:
             raise type(error)(f"round {round_ + 1} (seed {records.run_seed}): {error}") from error
         yield round_
@@ -53,7 +53,7 @@ def run_round(
     pool: Pool,
     records: RunRecords,
     checkpoint: Checkpoint,
-    console: RunConsole,
+    watcher: Watcher,
 ) -> None:
     """model → fit → evaluate → record → look at the pool → choose → label."""
     seeds, passes, training = RoundSeeds(records.run_seed, round_), mc_passes(config), config.training
@@ -76,7 +76,11 @@ def run_round(
             augmentation(config, data),
         )
         checkpoint.take_up(fit)
-        history = fit.run(lambda epoch, train, val: console.epoch(len(labelled), epoch, train, val))
+        history = fit.run(
+            lambda epoch, train, val: watcher.epoch(
+                round_, len(labelled), fit.epochs_before + epoch, train, val
+            )
+        )
     with timer.phase("density"):
         if density is not None:
             fit_density(density, model, data.train, labelled, held_out)
@@ -117,7 +121,7 @@ def run_round(
             query = Query(candidates[batch.positions_Q], batch.scores_Q, *kept)
             pool.label(query.indices_Q, round_ + 1)
     records.commit({**row, "seconds": timer.take()}, query, pool.labelled_in_round_N, finished=last)
-    console.round(records.rows[-1])
+    watcher.round(records.rows[-1])
 
 
 def start_pool(config: Config, data: DataBundle, run_seed: int) -> Pool:

@@ -25,6 +25,11 @@ DENSE_COLUMNS = (("miou", "ious"), ("loss", "losses"), ("auroc", "auroc"))
 """A metric of the rows and what the wide table calls it."""
 
 
+def metric_title(metric: str) -> str:
+    """What people read in the place of a metric's key in the rows."""
+    return "mean IoU" if metric == "miou" else metric
+
+
 @dataclass(frozen=True)
 class Query:
     """What one round asked for: the indices to label, in query order, with their scores.
