@@ -20,6 +20,7 @@ ALLOWED = {
     "tracking": {"tracking", "config", "utils"},
     # The command lines stand on top: they may import all of these, and none of them imports them.
     "cli": {"cli", "active", "analysis", "tracking", "data", "models", "config", *LEAVES},
+    "gallery": {"gallery", "active", "data", "config", *LEAVES},
     "submission": {"submission", "active", "data", "config", *LEAVES},
 }
 

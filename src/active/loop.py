@@ -4,6 +4,7 @@ Each step is a module beside this one; here is only their order."""
 from collections.abc import Iterator
 
 from src.active.checkpoint import Checkpoint
+from src.active.gallery import save_gallery
 from src.active.plan import Plan, mc_passes, queries
 from src.active.pool import Pool
 from src.active.scoring import PoolView, fit_density, subsample
@@ -120,6 +121,11 @@ def run_round(
             kept = (candidates, batch.pool_scores_N) if training.save_scores else (None, None)
             query = Query(candidates[batch.positions_Q], batch.scores_Q, *kept)
             pool.label(query.indices_Q, round_ + 1)
+        if config.save_gallery and processes.first():
+            with timer.phase("gallery"):
+                path = records.folder / f"gallery_{round_}.png"
+                scored = f"the {len(candidates)} scored"
+                save_gallery(path, candidates, batch.pool_scores_N, data.train, plan.task, fitted, scored)
     records.commit({**row, "seconds": timer.take()}, query, pool.labelled_in_round_N, finished=last)
     watcher.round(records.rows[-1])
 

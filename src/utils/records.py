@@ -150,6 +150,26 @@ def progress(folder: Path, rounds: int) -> str:
     return f"{done} of {rounds} rounds" if done < rounds else f"finished, {done} rounds"
 
 
+def read_query(folder: Path, round_: int) -> tuple[Query, str | None]:
+    """What a round (from 0) asked for, read only, and the fingerprint of its dataset, if known; UserError where the run
+    has no such round, or the files are damaged."""
+    if not (folder / "state.pt").exists():
+        raise UserError(f"{folder}: has no finished round")
+    state = _load_state(folder / "state.pt")
+    arrays = _load_queries(folder / "queries.npz", state["rounds"])
+    if f"indices_{round_}" not in arrays:
+        asking = sorted(int(name.removeprefix("indices_")) for name in arrays if name.startswith("indices_"))
+        having = f"rounds {asking[0]} to {asking[-1]} have" if asking else "no round has"
+        raise UserError(f"{folder}: round {round_}, from 0, has asked for nothing; {having}")
+
+    def tensor(name: str) -> Tensor | None:
+        return torch.from_numpy(arrays[f"{name}_{round_}"]) if f"{name}_{round_}" in arrays else None
+
+    indices_Q, scores_Q = tensor("indices"), tensor("scores")
+    assert indices_Q is not None and scores_Q is not None
+    return Query(indices_Q, scores_Q, tensor("pool_indices"), tensor("pool_scores")), state.get("data")
+
+
 def write_wide_csv(path: Path, runs: Mapping[int, Sequence[Row]]) -> None:
     """The wide table of an experiment: index ``samples``, then six columns a run: accuracies (or, of segmentation, mean
     IoUs) and losses of test, train and val, as shares and nats. Segmentation has the uncertainty's AUROCs too.
