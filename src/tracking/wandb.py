@@ -10,7 +10,7 @@ from src.utils.console import note
 from src.utils.files import write_atomically
 
 PATIENCE = 30
-"""Seconds to wait for a login, and at the end for uploads: what is left is on disk, for `wandb sync`."""
+"""Seconds to wait for uploads at the end: what is left is on disk, for `wandb sync`."""
 
 
 class WeightsAndBiases:
@@ -29,6 +29,8 @@ class WeightsAndBiases:
     ) -> None:
         id_file = folder / "wandb" / "run_id.txt"
         known = id_file.read_text().strip() if id_file.exists() else None
+        # Silent before it begins, or else it asks on a terminal who one is, and a run must not wait for an answer.
+        wandb.setup(wandb.Settings(silent=True))
         folder.mkdir(parents=True, exist_ok=True)  # or else wandb writes elsewhere
         self._run = wandb.init(
             dir=folder,
@@ -44,7 +46,6 @@ class WeightsAndBiases:
                 # Standard output is the run's own, and its tables are in the records.
                 silent=True,
                 console="off",
-                login_timeout=PATIENCE,
                 finish_timeout=PATIENCE,
             ),
         )

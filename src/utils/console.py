@@ -72,7 +72,8 @@ class RunConsole:
             f"epoch {epoch}{epochs}",
         ]
         if self._time_left is not None and self._epochs is not None:
-            parts.append(f"{about(self._time_left.after_epoch(epoch, self._epochs))} left")
+            left = self._time_left.after_epoch(epoch, self._epochs)
+            parts += [f"{about(left)} left"] if left is not None else []
         if self._latest is not None:
             parts.append(f"{metric_title(self._metric)} {self._latest:.4f}")
         parts.append(f"loss {train_loss:.3f} (val {val_loss:.3f})")

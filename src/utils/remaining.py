@@ -27,7 +27,7 @@ class TimeLeft:
 
     def _begin_round(self) -> None:
         self._began = self._clock()
-        self._before: int | None = None
+        self._first: tuple[int, float] | None = None
 
     def end_round(self, row: Row) -> None:
         """Learn from a round that is over; the next one begins."""
@@ -40,16 +40,18 @@ class TimeLeft:
         """Of all rounds to come."""
         return sum(map(self._whole_round, self._labels[len(self._fits) :]))
 
-    def after_epoch(self, epoch: int, epochs: int) -> float:
-        """Of the round at work, of ``epochs`` epochs at most, and all that follow."""
-        passed = self._clock() - self._began
-        if self._before is None:
-            # A round that was stopped goes on in its midst.
-            self._before = epoch - 1
+    def after_epoch(self, epoch: int, epochs: int) -> float | None:
+        """Of the round at work, of ``epochs`` epochs at most, and all that follow; None while nothing can be said."""
+        now = self._clock()
         first, *later = self._labels[len(self._fits) :]
         if self._fits:
+            passed = now - self._began
             return max(0.0, self._whole_round(first) - passed) + sum(map(self._whole_round, later))
-        an_epoch = passed / (epoch - self._before)
+        if self._first is None:
+            # Whatever came before it was not an epoch; nor need it be number 1, if a round was stopped in its midst.
+            self._first = epoch, now
+            return None
+        an_epoch = (now - self._first[1]) / (epoch - self._first[0])
         return an_epoch * (epochs - epoch) + sum(an_epoch * epochs * labels / first for labels in later)
 
     def _whole_round(self, labels: int) -> float:

@@ -1,6 +1,9 @@
 """Whole runs that are tracked: what TensorBoard and Weights & Biases then have is what the records say, once."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +11,12 @@ import pytest
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from src.tracking import Tracked, choice
-from tests.experiments import Outcome, results, run_cli
+from tests.experiments import ROOT, Outcome, environment, results, run_cli
 from tests.tracking.written import tensorboard_scalars, wandb_history
 
 KEYS = ("tensorboard_logging", "wandb_logging")
+PATIENCE = 300
+"""Seconds after which a process hangs for certain, on however busy a machine."""
 Scalars = dict[str, list[tuple[int, float]]]
 
 
@@ -165,6 +170,29 @@ def test_a_run_goes_on_where_wandb_has_no_account(
     assert found.status == 0
     assert found.err.count("note: wandb_logging: ") == 1
     assert "; the run goes on without" in found.err
+
+
+def test_nobody_is_asked_on_a_terminal_who_they_are(digits_config: Path, tmp_path: Path) -> None:
+    ours, its = os.openpty()
+    script = ROOT / "active_learning_classification.py"
+    overrides = ("wandb_logging=true", "wandb_mode=online", "training.iterations=1", "training.verbose=false")
+    variables = environment() | {"HOME": str(tmp_path)}
+    variables.pop("WANDB_API_KEY", None)
+    found = subprocess.run(
+        [sys.executable, script, "--config_path", digits_config, "--output_dir", tmp_path / "out"]
+        + [part for override in overrides for part in ("--set", override)],
+        stdin=its,
+        stderr=its,
+        stdout=subprocess.PIPE,
+        env=variables,
+        check=False,
+        timeout=PATIENCE,
+    )
+    os.close(its)
+    said = os.read(ours, 2**16).decode()
+    os.close(ours)
+    assert found.returncode == 0
+    assert "note: wandb_logging: No API key configured" in said
 
 
 def test_tensorboard_that_is_not_installed_is_an_error_before_anything_is_done(
