@@ -215,7 +215,7 @@ def test_a_reader_who_goes_away_ends_it_quietly(
         [*command, "--output_dir", tmp_path, *arguments],
         stdout=writing,
         stderr=subprocess.PIPE,
-        env=environment(),
+        env=environment() | {"PYTHONUNBUFFERED": ""},  # as it is by default: Python writes late
         check=False,
     )
     os.close(writing)
