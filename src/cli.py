@@ -8,11 +8,12 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 
 import torch
 
+from src import tracking
 from src.active.experiment import Experiment
 from src.active.idle import idle_keys
 from src.active.loop import run_rounds, start_pool
@@ -26,13 +27,14 @@ from src.data import DataBundle, Task, availability, load_dataset
 from src.models.architectures import weights_origin
 from src.models.build import build_density
 from src.utils import processes
-from src.utils.console import RunConsole
+from src.utils.console import RunConsole, nobody_reads_on
 from src.utils.errors import UserError, in_a_line
 from src.utils.files import exclusive
 from src.utils.followers import records_of_run
 from src.utils.records import RunRecords, progress, recover
 from src.utils.seeding import RoundSeeds, make_deterministic
 from src.utils.stopping import INTERRUPTED, Stopped, signals_heard
+from src.utils.watching import Watchers
 
 
 def main(task: Task | None = None, arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +45,9 @@ def main(task: Task | None = None, arguments: Sequence[str] | None = None) -> in
             device = choose_device(processes.device_of_process(options.device))
             with processes.together(device), only_first_prints():
                 run(options, task, device)
+                sys.stdout.flush()  # here a reader who has gone is noticed in time
+    except BrokenPipeError:
+        return nobody_reads_on()
     except UserError as error:
         if processes.started_as():
             # The first process has said so already if the error is everyone's, and torchrun then ends this one.
@@ -102,8 +107,9 @@ def run(options: argparse.Namespace, task: Task | None, device: torch.device) ->
         return
     if (idle := idle_note(config)) and processes.first():
         print(idle, file=sys.stderr)
-    if config.wandb_logging and processes.first():
-        print("wandb_logging: not in this version, so nothing is sent to Weights & Biases", file=sys.stderr)
+    for missing in tracking.unavailable(config):
+        if processes.first():
+            print(missing, file=sys.stderr)
     make_deterministic()
     experiment = Experiment(config, options.output_dir)
     data: DataBundle | None = None
@@ -175,14 +181,25 @@ def run_one(
     done, verbose = len(records.rows), config.training.verbose
     headline = plan.task.headline
     quiet = not processes.first()
-    with RunConsole(number, config.runs, len(plan.labels), done, verbose, headline, quiet) as console:
+    folder = experiment.run_folder(number)
+    with ExitStack() as watching:
+        console = watching.enter_context(
+            RunConsole(
+                *(number, config.runs, len(plan.labels), done, verbose, headline, quiet),
+                labels=plan.labels,
+                rows=records.rows,
+                epochs=tracking.epochs_a_round(config),
+            )
+        )
         console.start(
             f"{plan.info.name}: {plan.train_size} to train on, {plan.val_size} for validation, "
             f"{plan.info.test_size} for testing; {len(plan.labels)} rounds from {plan.labels[0]} to "
             f"{plan.labels[-1]} labels"
             + (f"; {processes.count()} processes" if processes.count() > 1 else "")
         )
-        for _ in run_rounds(config, plan, data, records, console):
+        trackers = [] if quiet else tracking.tracking_of_run(config, number, folder)
+        watchers = Watchers([console, *map(watching.enter_context, trackers)])
+        for _ in run_rounds(config, plan, data, records, watchers):
             if quiet:
                 continue
             if config.save_df:
@@ -279,9 +296,17 @@ def describe(config: Config, plan: Plan, device: torch.device, options: argparse
             f"  runs       {config.runs}, seeds {', '.join(map(str, config.random_state[: config.runs]))}",
             f"  device     {device}",
             f"  state      {state_of(config, plan, options)}",
-            *filter(None, [crop_note(config, plan), idle_note(config)]),
+            *filter(None, [crop_note(config, plan), idle_note(config), tracking_note(config)]),
         ]
     )
+
+
+def tracking_note(config: Config) -> str | None:
+    """What trackers that the config asks for are not there, in a line; None where that is nothing."""
+    try:
+        return "; ".join(tracking.unavailable(config)) or None
+    except UserError as error:
+        return f"refused: {error}"
 
 
 def crop_note(config: Config, plan: Plan) -> str | None:

@@ -1,5 +1,6 @@
 """Fixtures that several packages' tests share, and the skip of tests that need hardware which is not there."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from tests.experiments import QUICK, ROOT
 # How long one example takes says more of what else the machine does than of the code.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+# No test speaks to Weights & Biases, whoever is logged in.
+os.environ |= {"WANDB_MODE": "disabled", "WANDB_ERROR_REPORTING": "false"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,8 +17,10 @@ ALLOWED = {
     "models": {"models", "config", *LEAVES},
     "active": {"active", "data", "models", "config", *LEAVES},
     "analysis": {"analysis", "utils"},
+    "tracking": {"tracking", "config", "utils"},
     # The command lines stand on top: they may import all of these, and none of them imports them.
-    "cli": {"cli", "active", "analysis", "data", "models", "config", *LEAVES},
+    "cli": {"cli", "active", "analysis", "tracking", "data", "models", "config", *LEAVES},
+    "gallery": {"gallery", "active", "data", "config", *LEAVES},
     "submission": {"submission", "active", "data", "config", *LEAVES},
 }
 

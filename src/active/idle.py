@@ -11,7 +11,13 @@ from src.models.resnet import RESNETS
 
 def idle_keys(config: Config) -> list[tuple[str, str]]:
     """Every (dotted key, why) that is not at its default and has no effect."""
-    return [*_training(config), *_data(config), *_model(config)]
+    return [*_tracking(config), *_training(config), *_data(config), *_model(config)]
+
+
+def _tracking(config: Config) -> Iterator[tuple[str, str]]:
+    for key in ("wandb_project", "wandb_entity", "wandb_mode"):
+        if getattr(config, key) != Config.model_fields[key].default and not config.wandb_logging:
+            yield key, "wandb_logging is false"
 
 
 def _training(config: Config) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ Each step is a module beside this one; here is only their order."""
 from collections.abc import Iterator
 
 from src.active.checkpoint import Checkpoint
+from src.active.gallery import save_gallery
 from src.active.oracle import ensure_labels
 from src.active.plan import Plan, mc_passes, queries
 from src.active.pool import Pool
@@ -15,16 +16,16 @@ from src.data.augment import augmentation
 from src.models.build import build_density, build_model
 from src.models.training import Training
 from src.utils import processes
-from src.utils.console import RunConsole
 from src.utils.errors import UserError
 from src.utils.records import Query, RunRecords
 from src.utils.seeding import RoundSeeds
 from src.utils.stopping import in_steps
 from src.utils.timing import PhaseTimer
+from src.utils.watching import Watcher
 
 
 def run_rounds(
-    config: Config, plan: Plan, data: DataBundle, records: RunRecords, console: RunConsole
+    config: Config, plan: Plan, data: DataBundle, records: RunRecords, watcher: Watcher
 ) -> Iterator[int]:
     """Run the rounds that ``records`` does not have yet; each is on disk when its number is yielded.
 
@@ -42,7 +43,7 @@ def run_rounds(
         checkpoint = Checkpoint(records.folder, round_, config, data.fingerprint(), data.train.device)
         try:
             with in_steps(), checkpoint.kept_on_stop():
-                run_round(round_, config, plan, data, pool, records, checkpoint, console)
+                run_round(round_, config, plan, data, pool, records, checkpoint, watcher)
         except UserError as error:
             raise type(error)(f"round {round_ + 1} (seed {records.run_seed}): {error}") from error
         yield round_
@@ -56,7 +57,7 @@ def run_round(
     pool: Pool,
     records: RunRecords,
     checkpoint: Checkpoint,
-    console: RunConsole,
+    watcher: Watcher,
 ) -> None:
     """model → fit → evaluate → record → look at the pool → choose → label."""
     seeds, passes, training = RoundSeeds(records.run_seed, round_), mc_passes(config), config.training
@@ -79,7 +80,11 @@ def run_round(
             augmentation(config, data),
         )
         checkpoint.take_up(fit)
-        history = fit.run(lambda epoch, train, val: console.epoch(len(labelled), epoch, train, val))
+        history = fit.run(
+            lambda epoch, train, val: watcher.epoch(
+                round_, len(labelled), fit.epochs_before + epoch, train, val
+            )
+        )
     with timer.phase("density"):
         if density is not None:
             fit_density(density, model, data.train, labelled, held_out)
@@ -121,8 +126,13 @@ def run_round(
             positions_Q = processes.from_first(batch.positions_Q)
             query = Query(candidates[positions_Q], batch.scores_Q, *kept)
             pool.label(query.indices_Q, round_ + 1)
+        if config.save_gallery and processes.first():
+            with timer.phase("gallery"):
+                path = records.folder / f"gallery_{round_}.png"
+                scored = f"the {len(candidates)} scored"
+                save_gallery(path, candidates, batch.pool_scores_N, data.train, plan.task, fitted, scored)
     records.commit({**row, "seconds": timer.take()}, query, pool.labelled_in_round_N, finished=last)
-    console.round(records.rows[-1])
+    watcher.round(records.rows[-1])
 
 
 def start_pool(config: Config, data: DataBundle, run_seed: int) -> Pool:

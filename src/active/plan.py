@@ -87,7 +87,7 @@ def make_plan(config: Config, script: str | None = None) -> Plan:
 def make_task(config: Config, info: DatasetInfo, acquisition: Acquisition) -> Task:
     """The dataset's task as this config wants it done."""
     if info.task == "classification":
-        return Classification(info.nb_classes)
+        return Classification(info.nb_classes, info.class_names)
     training = config.training
     return Segmentation(
         info,

@@ -1,7 +1,7 @@
 """The task whose every pixel has a label: dataset-wide measures of maps, streamed batch by batch, and pictures of them.
 The measures themselves are in ``utils``."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from src.active.heuristics import Heuristic
 from src.active.maps import Reduction, per_pixel
-from src.active.task import Fitted, Metrics, finite_loss, set_prediction_mode
+from src.active.task import Fitted, Metrics, Shown, finite_loss, set_prediction_mode
 from src.data import DataBundle, DatasetInfo, Source
 from src.layers.stochastic import passes_of
 from src.models.prediction import map_batches, member_log_probs, predictive_log_probs, refuse_non_finite
@@ -40,6 +40,7 @@ class Segmentation:
     """
 
     headline = "miou"
+    shown = 4
 
     def __init__(
         self, info: DatasetInfo, ignore_label: int, heuristic: Heuristic, reduce_maps: Reduction
@@ -92,17 +93,37 @@ class Segmentation:
 
     def illustrate(self, fitted: Fitted, data: DataBundle, folder: Path, round_: int) -> None:
         """``panels_<round>.png``, counted from 0: some test scenes, their truth, prediction and uncertainty."""
-        pictured_P = _spread(data.test.indices, PICTURED)
-        seen = list(self._predict(fitted, data.test, pictured_P))
+        self._draw(folder / f"panels_{round_}.png", data.test, _spread(data.test.indices, PICTURED), fitted)
+
+    def show(self, path: Path, source: Source, groups: Sequence[Shown], fitted: Fitted | None) -> None:
+        """Panels of the scenes, the groups one below the other; at the left which it is, and its score."""
+        indices_N = torch.cat([group.indices_N for group in groups]).to(source.device)
+        captions = [f"{group.which}\n{score:.4g}" for group in groups for score in group.scores_N]
+        self._draw(path, source, indices_N, fitted, captions)
+
+    def _draw(
+        self,
+        path: Path,
+        source: Source,
+        indices_N: Tensor,
+        fitted: Fitted | None,
+        captions: Sequence[str] = (),
+    ) -> None:
+        predicted_N_H_W = uncertainty_N_H_W = None
+        if fitted is not None:
+            seen = list(self._predict(fitted, source, indices_N))
+            predicted_N_H_W = torch.cat([batch.log_probs_B_C_H_W.argmax(1) for batch in seen])
+            uncertainty_N_H_W = torch.cat([batch.uncertainty_B_H_W for batch in seen])
         save_panels(
-            folder / f"panels_{round_}.png",
-            data.test.pixels(pictured_P),
-            data.test.labels(pictured_P),
-            torch.cat([batch.log_probs_B_C_H_W.argmax(1) for batch in seen]),
-            torch.cat([batch.uncertainty_B_H_W for batch in seen]),
+            path,
+            source.pixels(indices_N),
+            source.labels(indices_N),
+            predicted_N_H_W,
+            uncertainty_N_H_W,
             self.palette,
             self.info.class_names,
             self.ignore_label,
+            captions,
         )
 
     @torch.no_grad()

@@ -2,9 +2,10 @@
 number a scored input has. Classification is here; segmentation is beside it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -13,7 +14,8 @@ from src.data import DataBundle, Source
 from src.layers.stochastic import start_passes
 from src.models.density import DensityModel
 from src.models.network import Network
-from src.models.prediction import mean_loss, predict
+from src.models.prediction import map_batches, mean_loss, member_log_probs, predict, predictive_log_probs
+from src.utils.contact_sheet import SheetGroup, save_contact_sheet
 from src.utils.errors import NonFiniteError
 from src.utils.metrics import classification_metrics
 from src.utils.seeding import RoundSeeds
@@ -32,11 +34,24 @@ class Fitted:
     seeds: RoundSeeds
 
 
+class Shown(NamedTuple):
+    """Inputs to draw together, by dataset index, with the score of each."""
+
+    which: str
+    """Such as "highest"."""
+    of: str
+    """Such as "scores of the pool"."""
+    indices_N: Tensor
+    scores_N: Sequence[float]
+
+
 class Task(Protocol):
     """A task as the loop sees it."""
 
     headline: str
     """The metric that curves and tables show."""
+    shown: int
+    """How many of the highest scores, and of the lowest, a gallery has room for."""
 
     def evaluate(
         self, fitted: Fitted, data: DataBundle, labelled_L: Tensor, held_out_V: Tensor
@@ -60,14 +75,20 @@ class Task(Protocol):
         """Leave pictures of the round in the run's folder, where the task has any."""
         ...
 
+    def show(self, path: Path, source: Source, groups: Sequence[Shown], fitted: Fitted | None) -> None:
+        """Replace the PNG at ``path`` by these inputs with their labels and scores, and what ``fitted`` predicts."""
+        ...
+
 
 class Classification:
     """Inputs of one label each."""
 
     headline = "accuracy"
+    shown = 16
 
-    def __init__(self, nb_classes: int) -> None:
+    def __init__(self, nb_classes: int, class_names: Sequence[str]) -> None:
         self.nb_classes = nb_classes
+        self.class_names = class_names
 
     def evaluate(
         self, fitted: Fitted, data: DataBundle, labelled_L: Tensor, held_out_V: Tensor
@@ -96,6 +117,29 @@ class Classification:
 
     def illustrate(self, fitted: Fitted, data: DataBundle, folder: Path, round_: int) -> None:
         """Nothing: a class needs no picture."""
+
+    def show(self, path: Path, source: Source, groups: Sequence[Shown], fitted: Fitted | None) -> None:
+        """A sheet of the images."""
+        sheet = []
+        for which, of, indices_N, scores_N in groups:
+            indices_N = indices_N.to(source.device)
+            labels = [f"label {self.class_names[label]}" for label in source.labels(indices_N).tolist()]
+            if fitted is not None:
+                predicted = [self.class_names[label] for label in self._predict(fitted, source, indices_N)]
+                labels = [f"{label}\npredicted {name}" for label, name in zip(labels, predicted, strict=True)]
+            captions = [f"{label}\n{score:.4g}" for label, score in zip(labels, scores_N, strict=True)]
+            sheet.append(SheetGroup(f"{which} {of}", source.pixels(indices_N), captions))
+        save_contact_sheet(path, sheet)
+
+    def _predict(self, fitted: Fitted, source: Source, indices_N: Tensor) -> list[int]:
+        """Classes, by this process alone."""
+        set_prediction_mode(fitted.model, fitted.mc_passes, fitted.seeds)
+
+        def classes(indices_B: Tensor, inputs_1_B_S: Tensor) -> Tensor:
+            return predictive_log_probs(member_log_probs(fitted.model, inputs_1_B_S)).argmax(1)
+
+        parts = [classes_B for _, classes_B in map_batches(classes, source, indices_N, fitted.model)]
+        return torch.cat(parts).tolist()
 
 
 def finite_loss(model: Network, source: Source, indices_N: Tensor) -> float:

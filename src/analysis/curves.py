@@ -23,9 +23,10 @@ from src.analysis.rounds import (
     read_reference,
     read_wide_csv,
 )
-from src.analysis.tables import PERCENT_METRICS, method_table, metric_title, reach_table
+from src.analysis.tables import PERCENT_METRICS, method_table, reach_table
 from src.utils.errors import UserError
 from src.utils.files import write_atomically
+from src.utils.records import metric_title
 
 
 def plot_learning_curve(experiment_dir: Path, metric: str = "accuracy") -> Path:

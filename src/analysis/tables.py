@@ -7,15 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.analysis.rounds import ACCURACY, Curve, Measure
-from src.utils.records import Row
+from src.utils.records import Row, metric_title
 
 # These are fractions on disk and read in percent; other metrics (nats, for instance) are shown as they are.
 PERCENT_METRICS = ("accuracy", "miou")
-
-
-def metric_title(metric: str) -> str:
-    """What people read in the place of a metric's key."""
-    return "mean IoU" if metric == "miou" else metric
 
 
 def round_table(rows: Sequence[Row], metric: str = "accuracy") -> str:

@@ -17,7 +17,11 @@ from src.utils.errors import UserError
 
 # Keys that say where things are, how they are shown or how many runs there are; a run computes the same.
 WITHOUT_EFFECT = frozenset(
-    {"runs", "random_state", "save_plot", "save_df", "wandb_logging", "week", "data.path", "training.verbose"}
+    {
+        *("runs", "random_state", "week", "data.path", "training.verbose"),
+        *("save_plot", "save_df", "save_gallery", "tensorboard_logging"),
+        *("wandb_logging", "wandb_project", "wandb_entity", "wandb_mode"),
+    }
 )
 
 

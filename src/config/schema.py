@@ -117,6 +117,7 @@ Weights = Annotated[
 SegmentationLoss = Annotated[Literal["cross_entropy", "dice", "dice_ce", "iou"], BeforeValidator(_lower)]
 DenseFeatures = Annotated[Literal["logits", "hidden"], BeforeValidator(_lower)]
 Oracle = Annotated[Literal["dataset", "file"], BeforeValidator(_lower)]
+WandbMode = Annotated[Literal["online", "offline", "disabled"], BeforeValidator(_lower)]
 OptimizerType = Annotated[Literal["adam", "sgd"], BeforeValidator(_lower)]
 
 
@@ -280,7 +281,12 @@ class Config(Section):
     runs: Positive = 1
     save_plot: bool = False
     save_df: bool = True
+    save_gallery: bool = False
+    tensorboard_logging: bool = False
     wandb_logging: bool = False
+    wandb_project: Text = "hidden-uncertainty"
+    wandb_entity: Text | None = None
+    wandb_mode: WandbMode | None = None
     week: int = 0
     training: TrainingConfig = TrainingConfig()
     data: DataConfig = DataConfig()

@@ -98,6 +98,11 @@ class Training:
         ]
         self._done: list[FitHistory] = []
 
+    @property
+    def epochs_before(self) -> int:
+        """Epochs of the members that were trained before those at work, where they train one by one."""
+        return sum(max(done.epochs) for done in self._done)
+
     def run(self, on_epoch: OnEpoch = lambda epoch, train_loss, val_loss: None) -> FitHistory:
         """Train to the end, from wherever it was, and return the history.
 

@@ -23,13 +23,16 @@ def save_panels(
     path: Path,
     images_N_C_H_W: Tensor,
     masks_N_H_W: Tensor,
-    predicted_N_H_W: Tensor,
-    uncertainty_N_H_W: Tensor,
+    predicted_N_H_W: Tensor | None,
+    uncertainty_N_H_W: Tensor | None,
     palette: Sequence[Sequence[int]],
     class_names: Sequence[str],
     ignore_label: int,
+    captions: Sequence[str] = (),
 ) -> None:
     """Replace the PNG at ``path`` by N rows of four panels each, with a legend of all classes; N ≥ 1.
+
+    What is None has no panel; ``captions``, if any, stand at the left of the rows.
 
     Images are uint8, or floats from 0 to 1 that are not normalised, in colour or grey; labels are classes or
     ``ignore_label`` (void, in white); the palette has a colour (red, green, blue, 0 … 255) a class. One scale of
@@ -41,14 +44,17 @@ def save_panels(
     from matplotlib.patches import Patch
 
     colours_C_3 = np.array([*palette, VOID_COLOUR], dtype=np.uint8)
-    uncertainty = uncertainty_N_H_W.float().cpu().numpy()
     columns = {
-        "image": _pictures(images_N_C_H_W),
+        "image": pictures(images_N_C_H_W),
         "labels": _coloured(masks_N_H_W, colours_C_3, ignore_label),
-        "prediction": _coloured(predicted_N_H_W, colours_C_3, ignore_label),
-        "uncertainty": uncertainty,
     }
-    scenes, rows, cols = uncertainty.shape
+    if predicted_N_H_W is not None:
+        columns["prediction"] = _coloured(predicted_N_H_W, colours_C_3, ignore_label)
+    limits: tuple[float, float] | tuple[None, None] = (None, None)
+    if uncertainty_N_H_W is not None:
+        columns["uncertainty"] = uncertainty = uncertainty_N_H_W.float().cpu().numpy()
+        limits = (uncertainty.min(), uncertainty.max())
+    scenes, rows, cols = masks_N_H_W.shape
     legend_rows = -(-len(colours_C_3) // LEGEND_COLUMNS)
     height = scenes * PANEL_INCHES * rows / cols + 0.3 * legend_rows + 0.6
     # A Figure of its own, not pyplot's: no global state, no window, no display needed.
@@ -57,10 +63,21 @@ def save_panels(
     for place, (title, maps) in enumerate(columns.items()):
         grid[0, place].set_title(title)
         for axes, one in zip(grid[:, place], maps, strict=True):
-            limits = (uncertainty.min(), uncertainty.max())
             drawn = axes.imshow(one, cmap="viridis", vmin=limits[0], vmax=limits[1], interpolation="nearest")
             axes.set_axis_off()
-    figure.colorbar(drawn, ax=list(grid[:, -1]), shrink=0.9)
+    if uncertainty_N_H_W is not None:
+        figure.colorbar(drawn, ax=list(grid[:, -1]), shrink=0.9)
+    for axes, caption in zip(grid[:, 0], captions, strict=bool(captions)):
+        axes.text(
+            -0.03,
+            0.5,
+            caption,
+            transform=axes.transAxes,
+            rotation=90,
+            ha="right",
+            va="center",
+            fontsize="small",
+        )
     figure.legend(
         handles=[
             Patch(facecolor=colour / 255, edgecolor="black", linewidth=0.5, label=name)
@@ -76,8 +93,8 @@ def save_panels(
     write_atomically(path, picture.getvalue())
 
 
-def _pictures(images_N_C_H_W: Tensor) -> np.ndarray:
-    """Red, green and blue on the last axis."""
+def pictures(images_N_C_H_W: Tensor) -> np.ndarray:
+    """uint8 N,H,W,3 of images as ``save_panels`` takes them."""
     images_N_C_H_W = images_N_C_H_W.cpu()
     if images_N_C_H_W.dtype != torch.uint8:
         images_N_C_H_W = (images_N_C_H_W.clamp(0, 1) * 255).round().to(torch.uint8)

@@ -34,6 +34,11 @@ DENSE_COLUMNS = (("miou", "ious"), ("loss", "losses"), ("auroc", "auroc"))
 """A metric of the rows and what the wide table calls it."""
 
 
+def metric_title(metric: str) -> str:
+    """What people read in the place of a metric's key in the rows."""
+    return "mean IoU" if metric == "miou" else metric
+
+
 @dataclass(frozen=True)
 class Query:
     """What one round asked for: the indices to label, in query order, with their scores.
@@ -155,6 +160,26 @@ def progress(folder: Path, rounds: int) -> str:
     done = len(found.kept.rows)
     state = f"{done} of {rounds} rounds" if done < rounds else f"finished, {done} rounds"
     return f"{state}, though {found.told()}" if found.damaged else state
+
+
+def read_query(folder: Path, round_: int) -> tuple[Query, str | None]:
+    """What a round (from 0) asked for, read only, and the fingerprint of its dataset, if known; UserError where the run
+    has no such round, or the files are damaged."""
+    if not (folder / "state.pt").exists():
+        raise UserError(f"{folder}: has no finished round")
+    state = _load_state(folder / "state.pt")
+    arrays = _load_queries(folder / "queries.npz", state["rounds"])
+    if f"indices_{round_}" not in arrays:
+        asking = sorted(int(name.removeprefix("indices_")) for name in arrays if name.startswith("indices_"))
+        having = f"rounds {asking[0]} to {asking[-1]} have" if asking else "no round has"
+        raise UserError(f"{folder}: round {round_}, from 0, has asked for nothing; {having}")
+
+    def tensor(name: str) -> Tensor | None:
+        return torch.from_numpy(arrays[f"{name}_{round_}"]) if f"{name}_{round_}" in arrays else None
+
+    indices_Q, scores_Q = tensor("indices"), tensor("scores")
+    assert indices_Q is not None and scores_Q is not None
+    return Query(indices_Q, scores_Q, tensor("pool_indices"), tensor("pool_scores")), state.get("data")
 
 
 def write_wide_csv(path: Path, runs: Mapping[int, Sequence[Row]]) -> None:

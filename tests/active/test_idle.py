@@ -16,6 +16,8 @@ IN_VAIN: list[tuple[str, str, dict[str, Any]]] = [
         "is entropy",
         {"training": {"heuristic": "entropy", "combination": {"bald": 1.0}}},
     ),
+    ("wandb_mode", "wandb_logging is false", {"wandb_mode": "offline"}),
+    ("wandb_project", "wandb_logging is false", {"wandb_project": "mine"}),
     ("training.stochastic_coldness", "is null", {"training": {"stochastic_coldness": 4.0}}),
     ("data.mean", "rgb_normalization is false", {"data": {"mean": [0.5]}}),
     ("data.std", "rgb_normalization is false", {"data": {"std": [0.5]}}),
@@ -35,6 +37,7 @@ def test_a_key_given_in_vain_is_told(key: str, why: str, data: dict[str, Any]) -
     "data",
     [
         {},
+        {"wandb_logging": True, "wandb_entity": "us", "wandb_project": "mine", "wandb_mode": "offline"},
         {"model": {"name": "MLP", "mc_dropout": True, "mc_iterations": 5}},
         {"model": {"name": "BCNN", "mc_iterations": 5}},
         {"training": {"heuristic": "combination", "combination": {"entropy": 1.0}}},

@@ -149,6 +149,30 @@ def test_pictures_show_a_few_scenes_from_all_over_the_test_set(
     torch.testing.assert_close(uncertainty, entropy, atol=1e-5, rtol=1e-5)
 
 
+def test_a_gallery_shows_the_scenes_that_score_highest_and_lowest(
+    streets: DataBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: dict[str, tuple[Any, ...]] = {}
+    monkeypatch.setattr(segmentation, "save_panels", lambda *given: shown.update({given[0].name: given}))
+    given = config("entropy", save_scores=True).model_copy(update={"save_gallery": True})
+    records = run(given, streets, tmp_path)
+    assert records.finished
+    with np.load(tmp_path / "queries.npz") as file:
+        pool_P, scores_P = file["pool_indices_0"], file["pool_scores_0"]
+    # Six scenes are scored, so that there are three of each kind.
+    order = np.argsort(-scores_P)
+    expected = torch.from_numpy(pool_P[[*order[:3], *order[:2:-1]]])
+    _, images, masks, predicted, uncertainty, *_, captions = shown["gallery_0.png"]
+    assert torch.equal(images, streets.train.pixels(expected))
+    assert torch.equal(masks, streets.train.labels(expected))
+    assert predicted.shape == uncertainty.shape == masks.shape
+    # By the same model and the same heuristic, and reduced by the mean.
+    scores = sorted(scores_P.tolist())
+    np.testing.assert_allclose(uncertainty.mean((1, 2)).numpy(), [*scores[:2:-1], *scores[:3]], rtol=1e-4)
+    assert [caption.split("\n")[0] for caption in captions] == ["highest"] * 3 + ["lowest"] * 3
+    assert "gallery_1.png" not in shown
+
+
 def test_maps_that_are_not_reduced_cannot_be_ranked() -> None:
     with pytest.raises(UserError, match=r"^training\.reduction: none"):
         make_plan(config("entropy", reduction="none"))

@@ -263,6 +263,8 @@ BASE = Config(name="x", random_state=(3, 11), runs=1)
         {"runs": 3, "random_state": [3, 11, 42]},
         {"random_state": [3]},
         {"save_plot": True, "save_df": False, "wandb_logging": True, "week": 5},
+        {"save_gallery": True, "tensorboard_logging": True},
+        {"wandb_project": "mine", "wandb_entity": "us", "wandb_mode": "offline"},
         {"data": {"path": "/elsewhere"}},
         {"training": {"verbose": False}},
     ],

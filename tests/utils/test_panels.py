@@ -117,6 +117,20 @@ def test_other_kinds_of_maps_are_drawn_too(
     assert (figure.axes[1].images[0].get_array()[-2:] == VOID_COLOUR).all()
 
 
+def test_what_is_not_there_has_no_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenes = some_scenes() | {"predicted_N_H_W": None, "uncertainty_N_H_W": None}
+    figure = drawn(tmp_path, monkeypatch, **scenes)
+    assert [axes.get_title() for axes in figure.axes] == ["image", "labels", "", ""]
+
+
+def test_captions_stand_beside_their_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = drawn(tmp_path, monkeypatch, **some_scenes(), captions=["highest", "lowest"])
+    assert [[text.get_text() for text in axes.texts] for axes in figure.axes[:8:4]] == [
+        ["highest"],
+        ["lowest"],
+    ]
+
+
 def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"panels\.png: cannot write"):
