@@ -164,11 +164,11 @@ def progress(folder: Path, rounds: int) -> str:
 
 def read_query(folder: Path, round_: int) -> tuple[Query, str | None]:
     """What a round (from 0) asked for, read only, and the fingerprint of its dataset, if known; UserError where the run
-    has no such round, or the files are damaged."""
-    if not (folder / "state.pt").exists():
+    has no such round, or none is left of damaged files."""
+    found = find(folder)
+    if found is None:
         raise UserError(f"{folder}: has no finished round")
-    state = _load_state(folder / "state.pt")
-    arrays = _load_queries(folder / "queries.npz", state["rounds"])
+    arrays = found.kept.arrays
     if f"indices_{round_}" not in arrays:
         asking = sorted(int(name.removeprefix("indices_")) for name in arrays if name.startswith("indices_"))
         having = f"rounds {asking[0]} to {asking[-1]} have" if asking else "no round has"
@@ -179,7 +179,7 @@ def read_query(folder: Path, round_: int) -> tuple[Query, str | None]:
 
     indices_Q, scores_Q = tensor("indices"), tensor("scores")
     assert indices_Q is not None and scores_Q is not None
-    return Query(indices_Q, scores_Q, tensor("pool_indices"), tensor("pool_scores")), state.get("data")
+    return Query(indices_Q, scores_Q, tensor("pool_indices"), tensor("pool_scores")), found.kept.data
 
 
 def write_wide_csv(path: Path, runs: Mapping[int, Sequence[Row]]) -> None:

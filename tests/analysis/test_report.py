@@ -309,7 +309,7 @@ def mix_measures(outputs: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (damage_rows, "rounds.jsonl:1: not JSON"),
+        (damage_rows, "rounds.jsonl: line 1 is not JSON"),
         (damage_metrics, "no test metrics"),
         (damage_queries, "queries.npz: damaged"),
         (damage_config, "config.yaml: cannot read"),

@@ -63,12 +63,12 @@ def test_the_last_query_is_the_latest_rounds(tmp_path: Path) -> None:
     records = RunRecords(tmp_path, run_seed=3)
     query = records.last_query()
     assert query is not None
-    assert (query.indices_Q.tolist(), query.scores_Q.tolist()) == ([2, 7], [0.5, 0.25])
+    assert (query.indices_Q.tolist(), query.scores_Q.tolist()) == ([9, 8], [0.5, 0.25])
     records.commit({**ROW, "round": 3}, None, torch.zeros(3), finished=True)
     assert records.last_query() is None
     records.continue_to(5)
     query = records.last_query()
-    assert query is not None and query.indices_Q.tolist() == [2, 7]
+    assert query is not None and query.indices_Q.tolist() == [9, 8]
 
 
 def test_rows_and_queries_beyond_the_state_are_dropped(tmp_path: Path) -> None:
