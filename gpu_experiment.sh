@@ -191,6 +191,8 @@ runs_script() { # NAME RUNS SNAPSHOT
     printf 'cd %q || exit\n' "$PWD"
     printf 'python=%q processes=%q\n' "$python" "$processes"
     # shellcheck disable=SC2016  # for the script
+    printf 'run_folder=%q/run_$SLURM_ARRAY_TASK_ID\n' "$folder"
+    # shellcheck disable=SC2016  # for the script
     printf 'program=(src.cli --config_path %q --output_dir %q --run "$SLURM_ARRAY_TASK_ID")\n' "$3" "$output_dir"
     cat <<'SCRIPT'
 nodes=${SLURM_JOB_NUM_NODES:-1}
@@ -213,6 +215,10 @@ elif ((processes > 1)); then
 else
     command=("$python" -m "${program[@]}")
 fi
+
+# How far the run has come.
+progress() { cat "$run_folder/rounds.jsonl" "$run_folder/training.pt" 2>/dev/null | cksum; }
+before=$(progress)
 
 # The program runs in the background, since bash runs a trap only between commands or in `wait`.
 caught='' pid=''
@@ -237,10 +243,11 @@ if ((status == 75)) || { [ -n "$caught" ] && ((status != 0)); }; then
     # By array and task: the job id of an array's last task means the whole array.
     task=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
     # A job that was cancelled is not running any more, and must not come back.
-    if [[ $caught == USR1 ]] && ((SECONDS < 60)); then
+    if ((${SLURM_RESTART_COUNT:-0} >= 3)) && [[ $before == "$(progress)" ]]; then
         # It would be stopped and queued again without end, and come to nothing.
-        echo "error: stopped $SECONDS s after its start: run $SLURM_ARRAY_TASK_ID is not queued again; raise --time," \
-            "or let --signal come later (by default two minutes before the time limit), and submit again" >&2
+        echo "error: run $SLURM_ARRAY_TASK_ID was started $((SLURM_RESTART_COUNT + 1)) times and came no further this time:" \
+            "it is not queued again; raise --time, or let --signal come later (by default two minutes before the" \
+            "time limit), and submit again" >&2
     elif [[ $(scontrol --oneliner show job "$task") =~ JobState=RUNNING ]]; then
         echo "stopped on request: run $SLURM_ARRAY_TASK_ID goes back to the queue"
         scontrol requeue "$task"

@@ -16,6 +16,7 @@ from src.data import DataBundle
 from src.models import prediction, training
 from src.utils import stopping
 from src.utils.console import RunConsole
+from src.utils.seeding import RoundSeeds
 from tests.experiments import ROOT, environment, results, run_cli
 from tests.test_resume import METHODS, command
 
@@ -104,7 +105,9 @@ def test_a_step_of_another_experiment_or_a_damaged_one_is_not_gone_on_from(
     if change == "data":
         monkeypatch.setattr(DataBundle, "fingerprint", lambda bundle: "another")
     epochs = []
-    monkeypatch.setattr(RunConsole, "epoch", lambda console, labelled, epoch, *losses: epochs.append(epoch))
+    monkeypatch.setattr(
+        RunConsole, "epoch", lambda console, round_, labelled, epoch, *losses: epochs.append(epoch)
+    )
     found = run_cli(*command(digits_config, outputs, *overrides))
     assert epochs == [1, 2] * 3, "the first round is begun anew"
     assert found.status == 0
@@ -116,7 +119,8 @@ def test_a_step_of_another_experiment_or_a_damaged_one_is_not_gone_on_from(
 def test_a_state_of_a_gpu_is_not_gone_on_from_on_a_cpu(tmp_path: Path) -> None:
     config = Config(name="quick")
     of_gpu, of_cpu = (
-        Checkpoint(tmp_path, 0, config, "digits", torch.device(device)) for device in ("cuda", "cpu")
+        Checkpoint(tmp_path, RoundSeeds(3, 0), config, "digits", torch.device(device))
+        for device in ("cuda", "cpu")
     )
 
     class Half(training.Training):

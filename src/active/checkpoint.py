@@ -11,24 +11,27 @@ from typing import Any
 
 import torch
 
-from src.config import Config, to_yaml
+from src.config import Config, what_counts
 from src.models.training import Training
 from src.utils import processes
 from src.utils.files import write_atomically
+from src.utils.seeding import RoundSeeds
 from src.utils.stopping import Stopped, check
 
 STATE_VERSION = 1
 
 
 class Checkpoint:
-    """``training.pt`` in a run's folder, of one round under one config, dataset and kind of device; others' are not
-    taken up."""
+    """``training.pt`` in a run's folder, of one round under one config, seed, dataset and kind of device. Others' are
+    not taken up."""
 
-    def __init__(self, folder: Path, round_: int, config: Config, data: str, device: torch.device) -> None:
+    def __init__(
+        self, folder: Path, seeds: RoundSeeds, config: Config, data: str, device: torch.device
+    ) -> None:
         self.path = folder / "training.pt"
-        self.round_ = round_
+        self.round_ = seeds.round_
         # A GPU's generators have other states than a CPU's, and its networks other weights.
-        made_with = f"{device.type}\n{data}\n{to_yaml(config)}"
+        made_with = f"{device.type}\n{seeds.run_seed}\n{data}\n{what_counts(config)}"
         self._made_with = hashlib.sha256(made_with.encode()).hexdigest()
         self._training: Training | None = None
 

@@ -40,7 +40,13 @@ def run_rounds(
     while not records.finished:
         ensure_labels(data, pool, records)
         round_ = len(records.rows)
-        checkpoint = Checkpoint(records.folder, round_, config, data.fingerprint(), data.train.device)
+        checkpoint = Checkpoint(
+            records.folder,
+            RoundSeeds(records.run_seed, round_),
+            config,
+            data.fingerprint(),
+            data.train.device,
+        )
         try:
             with in_steps(), checkpoint.kept_on_stop():
                 run_round(round_, config, plan, data, pool, records, checkpoint, watcher)

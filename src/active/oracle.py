@@ -37,7 +37,7 @@ def ensure_labels(data: DataBundle, pool: Pool, records: RunRecords) -> None:
 
 def filled_in(path: Path) -> bool:
     """Whether that ``to_label.csv`` is there and has a label; UserError where it cannot be read."""
-    return path.exists() and any(row.get("label", "").strip() for _, row in read_table(path, ("index",))[2])
+    return path.exists() and any(row["label"].strip() for _, row in read_table(path, ("index", "label"))[2])
 
 
 def _ask(given: GivenLabels, data: DataBundle, pool: Pool, records: RunRecords) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from src.data import DataBundle, Source
+from src.data.given_labels import UNKNOWN
 from src.layers.stochastic import start_passes
 from src.models.density import DensityModel
 from src.models.network import Network
@@ -123,7 +124,10 @@ class Classification:
         sheet = []
         for which, of, indices_N, scores_N in groups:
             indices_N = indices_N.to(source.device)
-            labels = [f"label {self.class_names[label]}" for label in source.labels(indices_N).tolist()]
+            labels = [
+                "no label yet" if label == UNKNOWN else f"label {self.class_names[label]}"
+                for label in source.labels(indices_N).tolist()
+            ]
             if fitted is not None:
                 predicted = [self.class_names[label] for label in self._predict(fitted, source, indices_N)]
                 labels = [f"{label}\npredicted {name}" for label, name in zip(labels, predicted, strict=True)]

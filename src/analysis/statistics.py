@@ -115,16 +115,20 @@ def detectable_effect(n: int, alpha: float = ALPHA) -> float:
     return float(optimize.brentq(lambda effect: power(effect) - POWER, 0, upper, xtol=1e-6))
 
 
-def normalised_area(labels_R: NDArray[np.int64], values_R: NDArray[np.float64], budget: float) -> float:
-    """A curve's mean over the labels from its first round to ``budget``: its area by trapezoids, over their number.
+def normalised_area(
+    labels_R: NDArray[np.int64], values_R: NDArray[np.float64], budget: float, start: float | None = None
+) -> float:
+    """A curve's mean over the labels from ``start`` to ``budget``: its area by trapezoids, over their number.
 
-    Between rounds the curve is a straight line. NaN where it ends before ``budget``, or starts there or after it.
+    Without ``start`` it is from the first round. Between rounds the curve is a straight line. NaN where it ends before
+    ``budget``, starts after ``start``, or these are no stretch.
     """
     known = np.isfinite(values_R)
     labels, values = labels_R[known].astype(float), values_R[known]
-    if len(labels) < 2 or not labels[0] < budget <= labels[-1]:
+    if len(labels) < 2:
         return math.nan
-    inside = labels < budget
-    at = np.append(labels[inside], budget)
-    heights = np.append(values[inside], np.interp(budget, labels, values))
-    return float(np.trapezoid(heights, at) / (budget - labels[0]))
+    start = labels[0] if start is None else start
+    if not labels[0] <= start < budget <= labels[-1]:
+        return math.nan
+    at = np.array([start, *labels[(start < labels) & (labels < budget)], budget])
+    return float(np.trapezoid(np.interp(at, labels, values), at) / (budget - start))

@@ -125,6 +125,8 @@ def read_study(pattern: str, outputs: Path) -> Study:
 
     UserError where there is none, where they are of different datasets or kinds of task, and where a file is damaged.
     """
+    if not pattern or "/" in pattern:
+        raise UserError(f"{pattern!r} is no pattern of names; give one like 'mnist_*'")
     folders = {path.name: path for path in outputs.glob(pattern) if any(map(_has_rows, record_files(path)))}
     tables = {path.stem: path for path in (outputs / "final_runs").glob(f"{pattern}.csv")}
     if not folders and not tables:
@@ -155,9 +157,14 @@ def _refuse_mixture(kinds: Mapping[str, object], what: str) -> None:
 
 
 def _from_csv(experiment: str, name: str, path: Path) -> tuple[Method, None]:
-    curves: dict[Measure, Curve] = {}
-    for measure in measures_of(path):
-        numbers, curves[measure] = read_wide_csv_runs(path, measure.column)
+    first, *others = measures_of(path)
+    numbers, curve = read_wide_csv_runs(path, first.column)
+    curves = {first: curve}
+    for measure in others:
+        try:
+            curves[measure] = read_wide_csv_runs(path, measure.column)[1]
+        except UserError:  # as records are read whose values are all undefined
+            curves[measure] = Curve(np.empty(0, np.int64), np.empty((len(numbers), 0)))
     return Method(experiment, name, numbers, None, curves), None
 
 

@@ -1,6 +1,6 @@
 """Typed experiment configs: the schema, loading with located errors, writing back and comparing."""
 
-from src.config.load import differences, load_config, to_yaml
+from src.config.load import differences, load_config, to_yaml, what_counts
 from src.config.schema import (
     Config,
     DataConfig,
@@ -22,4 +22,5 @@ __all__ = [
     "differences",
     "load_config",
     "to_yaml",
+    "what_counts",
 ]

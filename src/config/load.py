@@ -49,6 +49,11 @@ def to_yaml(config: Config) -> str:
     return dump(config.model_dump(mode="json"))
 
 
+def what_counts(config: Config) -> str:
+    """The config as YAML less what has no effect on results, for a fingerprint of how something was made."""
+    return dump({key: value for key, value in _flat(config).items() if key not in WITHOUT_EFFECT})
+
+
 def differences(old: Config, new: Config, leave_out: Set[str] = frozenset()) -> list[str]:
     """One line for each key whose change alters results; more runs, or seeds added at the end, do not.
 

@@ -75,6 +75,7 @@ class GivenLabels:
                 for left_by_a_crash in self.folder.glob(f".{self.path.name}.*.part"):
                     left_by_a_crash.unlink()
                 text, columns, delimiter = "", [*COLUMNS], ","
+                self._refuse_contradictions(labels)
                 if self.path.exists():
                     columns, delimiter, _ = read_table(self.path, ("path", "label"))
                     text = self.path.read_bytes().decode(errors="surrogateescape")
@@ -86,6 +87,16 @@ class GivenLabels:
                 f"{self.path}: cannot write ({error.strerror}); labels are kept beside the images, so make that folder "
                 "writable, then run again"
             ) from error
+
+    def _refuse_contradictions(self, labels: Mapping[int, int]) -> None:
+        """UserError where another run has kept another class since these were compared with what is there."""
+        known = self.read()
+        for at, class_ in labels.items():
+            if known.get(at, class_) != class_:
+                raise UserError(
+                    f"{self.path} has had {self.class_names[known[at]]!r} for index {at}, {self.names[at]!r}, since a "
+                    f"moment ago, and not {self.class_names[class_]!r}; make them agree and run the same command again"
+                )
 
     def class_of(self, text: str) -> int | None:
         """The class of that name or, where there is no such name, of that number; None where there is neither."""
@@ -140,7 +151,7 @@ def read_table(path: Path, needed: Sequence[str]) -> tuple[list[str], str, list[
     rows: list[tuple[int, Row]] = []
     try:
         header = [name.strip() for name in next(reader, [])]
-        for name in {*header, *needed}:
+        for name in [*needed, *header]:
             if header.count(name) != 1:
                 raise UserError(
                     f"{path}:1: {header.count(name)} columns are called {name[:60]!r}; save it as CSV in UTF-8, with a "

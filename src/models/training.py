@@ -171,7 +171,7 @@ class JointFit:
             "augmentation": generators("augmentation"),
             "masks": generators("dropout", self.device),
         }
-        self.seeds = seeds
+        self.seeds, self.members = seeds, members
         for layer in stochastic_layers(model):
             layer.use_generators(self.generators["masks"])
         self.best = BestWeights(model, latest=not training.load_best_model)
@@ -288,7 +288,7 @@ class JointFit:
         whose generators run on, they begin anew each step: a run that was stopped needs none of their states."""
         step = f"epoch {self.at.epoch} step {len(self.at.losses)} process {processes.number()}"
         for name in ("augmentation", "masks"):
-            for member, generator in enumerate(self.generators[name]):
+            for member, generator in zip(self.members, self.generators[name], strict=True):
                 generator.manual_seed(self.seeds.seed(f"{name} of member {member} {step}"))
 
     def _validate(self, running_M: Tensor) -> list[float]:

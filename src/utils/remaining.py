@@ -21,6 +21,7 @@ class TimeLeft:
         self._labels, self._clock = labels, clock
         self._fits: list[tuple[int, float]] = []
         self._others: list[float] = []
+        self._line: tuple[float, float] | None = None
         for row in rows:
             self.end_round(row)
         self._begin_round()
@@ -34,6 +35,7 @@ class TimeLeft:
         fit = row["seconds"].get("fit", 0.0)
         self._fits.append((row["labelled"], fit))
         self._others.append(sum(row["seconds"].values()) - fit)
+        self._line = None
         self._begin_round()
 
     def after_round(self) -> float:
@@ -55,12 +57,15 @@ class TimeLeft:
         return an_epoch * (epochs - epoch) + sum(an_epoch * epochs * labels / first for labels in later)
 
     def _whole_round(self, labels: int) -> float:
-        # Here, since it takes half a second that --check need not wait for.
-        from scipy.optimize import nnls  # type: ignore[import-untyped]
+        if self._line is None:
+            # Here, since it takes half a second that --check need not wait for.
+            from scipy.optimize import nnls  # type: ignore[import-untyped]
 
-        counts, seconds = zip(*self._fits, strict=True)
-        (start, slope), _ = nnls(np.array([(1.0, count) for count in counts]), np.array(seconds))
-        return float(start + slope * labels + np.mean(self._others))
+            counts, seconds = zip(*self._fits, strict=True)
+            (start, slope), _ = nnls(np.array([(1.0, count) for count in counts]), np.array(seconds))
+            self._line = float(start), float(slope)
+        start, slope = self._line
+        return start + slope * labels + sum(self._others) / len(self._others)
 
 
 def about(seconds: float) -> str:

@@ -89,7 +89,7 @@ def test_every_allowed_pair_looks_chooses_and_labels_in_two_rounds(
     plan, records = replace(make_plan(given), acquisition=panel), RunRecords(tmp_path, 3)
     with one_thread(), RunConsole(1, 1, 3, 0, verbose=False) as console:
         for round_ in range(2):
-            checkpoint = Checkpoint(tmp_path, round_, given, "few digits", torch.device("cpu"))
+            checkpoint = Checkpoint(tmp_path, RoundSeeds(3, round_), given, "few digits", torch.device("cpu"))
             run_round(round_, given, plan, data, pool, records, checkpoint, console)
     assert panel.batches == 2 * len(allowed)
     assert [row["labelled"] for row in records.rows] == [30, 36]

@@ -20,13 +20,21 @@ def test_what_is_kept_is_read_again_and_the_last_label_of_a_path_counts(tmp_path
     labels = given(tmp_path)
     assert labels.read() == {}
     labels.keep({1: 0, 3: 1}, "own/run_1")
-    labels.keep({2: 1, 1: 1}, "own/run_2")
-    assert labels.read() == {1: 1, 2: 1, 3: 1}
-    assert [row["asked_by"] for _, row in read_table(labels.path, ("path",))[2]] == ["own/run_1"] * 2 + [
-        "own/run_2"
-    ] * 2
+    labels.keep({2: 1, 1: 0}, "own/run_2")
+    assert labels.read() == {1: 0, 2: 1, 3: 1}
+    asked_by = [row["asked_by"] for _, row in read_table(labels.path, ("path",))[2]]
+    assert asked_by == ["own/run_1"] * 2 + ["own/run_2"] * 2
     labels.path.write_text(labels.path.read_text() + "train/unlabelled/2.png,ant,me,\n")
-    assert labels.read() == {1: 1, 2: 0, 3: 1}
+    assert labels.read() == {1: 0, 2: 0, 3: 1}
+
+
+def test_what_another_run_has_kept_otherwise_meanwhile_is_not_overruled(tmp_path: Path) -> None:
+    labels = given(tmp_path)
+    labels.keep({1: 0}, "own/run_1")
+    before = labels.path.read_bytes()
+    with pytest.raises(UserError, match="has had 'ant' for index 1.*and not 'bee'; make them agree"):
+        labels.keep({2: 1, 1: 1}, "own/run_2")
+    assert labels.path.read_bytes() == before
 
 
 def test_what_is_in_a_class_folder_or_gone_is_history(tmp_path: Path) -> None:

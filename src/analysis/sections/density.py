@@ -1,5 +1,6 @@
 """What the densities of hidden features did: the dimension that greedy search chose, and how far they overfit."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -111,7 +112,9 @@ def likelihood_gap(study: Study) -> Section:
         color, marker = style(study.methods.index(method))
         axes.plot(curve.labels_R, curve.mean_R, color=color, marker=marker, markersize=4, label=method.name)
         gaps[method.name] = dict(zip(curve.labels_R.tolist(), curve.mean_R.tolist(), strict=True))
-    drawn = [gap for found in gaps.values() for gap in found.values()]
+    drawn = [gap for found in gaps.values() for gap in found.values() if math.isfinite(gap)]
+    if not drawn:
+        raise LeftOut("no density has a finite log-likelihood of both training and validation samples")
     # Gaussians of few samples in many dimensions find validation samples impossible: then the gap spans decades.
     if max(map(abs, drawn)) > 10:
         axes.set_yscale("log" if min(drawn) > 0 else "symlog")

@@ -58,6 +58,7 @@ def areas(study: Study) -> Section:
     budgets, measure = study.budgets(), study.measure
     if not budgets:
         raise LeftOut("the methods have one round in common at most, and no area under one point")
+    start = study.common_labels()[0]
     header = ["method", *(f"to {budget:,} labels" for budget in budgets)]
     rows: list[list[str]] = []
     numbers: list[list[object]] = [["method", "budget", "mean", "low", "high", "runs"]]
@@ -66,7 +67,7 @@ def areas(study: Study) -> Section:
         cells = [method.name]
         for budget in budgets:
             areas_K = np.array(
-                [normalised_area(curve.labels_R, values_R, budget) for values_R in curve.values_K_R]
+                [normalised_area(curve.labels_R, values_R, budget, start) for values_R in curve.values_K_R]
             )
             cells.append(mean_cell(areas_K, measure))
             numbers.append([method.experiment, budget, *mean_numbers(areas_K)])
@@ -75,7 +76,7 @@ def areas(study: Study) -> Section:
         "areas",
         "Area under the budget curve",
         [
-            f"The area under {measure.name} from the first round to a budget, divided by the labels between: its "
+            f"The area under {measure.name} from {start:,} labels to a budget, divided by the labels between: its "
             "mean over the budget. Between rounds the curve is taken as straight. Late rounds of many labels weigh "
             "most in the large budgets.",
         ],

@@ -36,14 +36,13 @@ class Comparison:
 def compare(study: Study) -> list[Comparison]:
     """All pairs at all budgets that both have, budget after budget; a budget's pairs are one family for Holm.
 
-    The first round is none of them: it has the initial labels, so that no method has chosen anything yet.
+    A method's first round is none of them: it has the initial labels, so that it has not chosen anything yet.
     """
-    labels = sorted(
-        {int(count) for method in study.methods for count in method.curves[study.measure].labels_R}
-    )
+    counts = [method.curves[study.measure].labels_R for method in study.methods]
     found = []
-    for budget in labels[1:]:
-        pairs = list(combinations(range(len(study.methods)), 2))
+    for budget in sorted({int(count) for labels_R in counts for count in labels_R}):
+        chosen = [place for place, labels_R in enumerate(counts) if labels_R.size and labels_R.min() < budget]
+        pairs = list(combinations(chosen, 2))
         tests = [
             paired_t_test(study.differences(study.methods[one], study.methods[other], budget))
             for one, other in pairs
