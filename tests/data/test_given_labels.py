@@ -32,7 +32,7 @@ def test_what_another_run_has_kept_otherwise_meanwhile_is_not_overruled(tmp_path
     labels = given(tmp_path)
     labels.keep({1: 0}, "own/run_1")
     before = labels.path.read_bytes()
-    with pytest.raises(UserError, match="has had 'ant' for index 1.*and not 'bee'; make them agree"):
+    with pytest.raises(UserError, match=r"has had 'ant' for index 1.*and not 'bee'; make them agree"):
         labels.keep({2: 1, 1: 1}, "own/run_2")
     assert labels.path.read_bytes() == before
 
