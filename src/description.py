@@ -42,7 +42,7 @@ def describe(config: Config, plan: Plan, device: torch.device, options: argparse
         members = f", {mc_passes(config)} Monte-Carlo passes"
     density, mir = "", model.mir_configs
     if build_density(config, RoundSeeds(0, 0)):
-        density = f", density {mir.density_model}"
+        density = f", density {mir.density_model}{', greedy search' * mir.greedy_search}"
         if mir.greedy_search and mir.dim_reduction != -1:
             density += f" in up to {mir.dim_reduction} dimensions (dim_reduction bounds greedy_search)"
     where, weights = availability(config), weights_origin(config)

@@ -7,12 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 from numpy.typing import NDArray
 
 from src.utils.files import write_atomically
+
+# Fonts as outlines of their own (TrueType) in a PDF: many venues refuse matplotlib's default, Type 3.
+rcParams["pdf.fonttype"] = 42
 
 # Told apart by shape as well as by colour.
 MARKERS = "osD^vPX<>*"

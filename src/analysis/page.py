@@ -82,15 +82,14 @@ class Table:
     rows: Sequence[Sequence[str]]
     numbers: Sequence[Sequence[object]]
 
-    @property
-    def latex(self) -> str:
-        """It as a ``table`` environment, for the package booktabs."""
+    def latex(self, report: str) -> str:
+        """It as a ``table`` environment, for the package booktabs; its label is that of no other report's."""
         lines = [
             "% needs \\usepackage{booktabs}",
             "\\begin{table}",
             "\\centering",
             f"\\caption{{{self.caption.translate(LATEX)}}}",
-            f"\\label{{tab:{self.name}}}",
+            f"\\label{{tab:{report}:{self.name}}}",
             f"\\begin{{tabular}}{{l{'r' * (len(self.header) - 1)}}}",
             "\\toprule",
             _latex_row(self.header),
@@ -149,7 +148,7 @@ def write_page(path: Path, page: Page) -> list[Path]:
     for table in page.tables:
         written += [folder / f"{table.name}.csv", folder / f"{table.name}.tex"]
         save_numbers(table.numbers, written[-2])
-        write_atomically(written[-1], table.latex.encode())
+        write_atomically(written[-1], table.latex(path.stem).encode())
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,

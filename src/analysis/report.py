@@ -100,6 +100,9 @@ def _remarks(study: Study) -> list[str]:
             f"{smallest_exact_p(runs):.3g}, so that nothing on this page is starred as significant. The section on "
             "pairwise comparison says what differences could have been found."
         )
+    for method in study.methods:
+        if method.unfinished:
+            remarks.append(f"{method.name} is not finished: {method.unfinished}.")
     alone = [method.name for method in study.methods if not method.runs]
     if alone and study.recorded:
         remarks.append(

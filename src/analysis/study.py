@@ -17,6 +17,7 @@ import yaml
 from numpy.typing import NDArray
 
 from src.analysis.curves import method_names
+from src.analysis.naming import name_of_method
 from src.analysis.rounds import (
     ACCURACY,
     AUROC,
@@ -57,6 +58,21 @@ class Method:
     """Empty where there is only a CSV."""
     searches: list[DimensionSearch] = field(default_factory=list)
     device: str | None = None
+    planned: tuple[int, int] | None = None
+    """Runs, and rounds of each, where they are known."""
+
+    @property
+    def unfinished(self) -> str:
+        """What its config asks for beyond what there is, for people; "" where that is nothing, or not known."""
+        if self.planned is None:
+            return ""
+        runs, rounds = self.planned
+        missing = [f"{len(self.numbers)} of {runs} runs"] * (len(self.numbers) < runs)
+        for run in self.runs:
+            # Rounds also end when nothing is left to label.
+            if len(run.rows) < rounds and run.rows[-1].get("pool", 0) > 0:
+                missing.append(f"{len(run.rows)} of {rounds} rounds in run {run.number}")
+        return ", ".join(missing)
 
     @property
     def source(self) -> str:
@@ -135,8 +151,15 @@ def read_study(pattern: str, outputs: Path) -> Study:
             f"nor {outputs / 'final_runs' / f'{pattern}.csv'}; --outputs names another folder"
         )
     names = method_names(folders.keys() | tables.keys())
+    configs = {name: _read_config(folder / "config.yaml") for name, folder in folders.items()}
+    # What a config does counts for more than what its name ends in.
+    names |= {name: title for name, config in configs.items() if config and (title := name_of_method(config))}
+    titles = list(names.values())
+    names = {name: title if titles.count(title) == 1 else name for name, title in names.items()}
     read = [
-        _from_records(name, title, folders[name]) if name in folders else _from_csv(name, title, tables[name])
+        _from_records(name, title, folders[name], configs[name])
+        if name in folders
+        else _from_csv(name, title, tables[name])
         for name, title in names.items()
     ]
     _refuse_mixture({method.experiment: set(method.curves) for method, _ in read}, "measures")
@@ -168,8 +191,9 @@ def _from_csv(experiment: str, name: str, path: Path) -> tuple[Method, None]:
     return Method(experiment, name, numbers, None, curves), None
 
 
-def _from_records(experiment: str, name: str, folder: Path) -> tuple[Method, str | None]:
-    config = _read_config(folder / "config.yaml")
+def _from_records(
+    experiment: str, name: str, folder: Path, config: dict[str, Any] | None
+) -> tuple[Method, str | None]:
     seeds = config.get("random_state") if config else None
     runs = []
     for path in record_files(folder):
@@ -194,9 +218,17 @@ def _from_records(experiment: str, name: str, folder: Path) -> tuple[Method, str
         runs,
         read_dimension_searches(folder),
         _device(folder / "provenance.json"),
+        _planned(config),
     )
     data = config.get("data") if config else None
     return method, data.get("dataset") if isinstance(data, dict) else None
+
+
+def _planned(config: dict[str, Any] | None) -> tuple[int, int] | None:
+    try:
+        return (int(config["runs"]), int(config["training"]["iterations"])) if config else None
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _curves(runs: list[Run], folder: Path) -> dict[Measure, Curve]:

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from scipy import stats
 
 from src.analysis.page import Page
@@ -398,3 +400,17 @@ def test_a_browser_shows_the_page_alone_and_whole(width: int, whole: Path, brows
         target = (link.get_attribute("href") or "").removeprefix("#")
         assert page.locator(f"[id='{target}'] h2").inner_text() == link.inner_text()
     page.close()
+
+
+def test_what_is_not_finished_is_said(tmp_path: Path) -> None:
+    write_experiment(tmp_path, "made_random", rounds=3)
+    config = tmp_path / "made_random" / "config.yaml"
+    asked = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump(asked | {"runs": 4, "training": {"iterations": 5}}))
+    (method,) = read_study("made_*", tmp_path).methods
+    assert method.unfinished.startswith(f"{len(method.numbers)} of 4 runs")
+    for path in tmp_path.glob("made_random/run_*/rounds.jsonl"):
+        rows = [json.loads(line) | {"pool": 7} for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (method,) = read_study("made_*", tmp_path).methods
+    assert "3 of 5 rounds in run 1" in method.unfinished
