@@ -83,3 +83,9 @@ def test_checking_a_config_without_a_residual_network_does_not_import_torchvisio
     check = "import sys, src.cli\nfrom src.active.plan import make_plan\nfrom src.config import Config\n"
     check += "make_plan(Config(name='test'))\nsys.exit('torchvision' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_report_does_without_torch() -> None:
+    """That takes seconds too."""
+    check = "import sys, src.analysis.report\nsys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0

@@ -26,7 +26,7 @@ from src.utils.errors import UserError
 
 def write_report(pattern: str, outputs: Path, out: Path, levels: list[float] | None = None) -> list[Path]:
     """Write ``out``/<pattern>.html and its folder; all paths, the page's first. UserError as ``read_study``."""
-    stem = pattern.replace("*", "").strip("_") or "methods"
+    stem = "_".join(one.replace("*", "").strip("_") for one in pattern.split()).strip("_") or "methods"
     page = make_page(f"Active learning: {pattern}", read_study(pattern, outputs), levels)
     return write_page(out / f"{stem}.html", page)
 
@@ -118,7 +118,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python3 -m src.analysis.report",
         description="Compare experiments: one HTML page, figures as PDF and PNG, tables as CSV and LaTeX.",
     )
-    parser.add_argument("pattern", help="experiment names, with * for any text; quote it: 'mnist_*'")
+    parser.add_argument(
+        "pattern", nargs="+", help="experiment names, with * for any text; quote them: 'mnist_*'"
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("report"), help="folder to write into (default: %(default)s)"
     )
@@ -136,8 +138,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="test accuracies (or mIoUs) to tell the labels needed for (default: chosen from the curves)",
     )
     options = parser.parse_args(arguments)
+    pattern, levels = " ".join(options.pattern), sorted(set(options.reach or []))
+    if levels and not 0 < levels[0] <= levels[-1] <= 100:
+        parser.error("--reach takes percents, above 0 and up to 100")
     try:
-        page, *others = write_report(options.pattern, options.outputs, options.out, options.reach)
+        page, *others = write_report(pattern, options.outputs, options.out, levels or None)
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -137,19 +138,24 @@ class Study:
 
 
 def read_study(pattern: str, outputs: Path) -> Study:
-    """The experiments below ``outputs`` whose names match the pattern.
+    """The experiments below ``outputs`` whose names match the pattern, or one of several with spaces between.
 
     UserError where there is none, where they are of different datasets or kinds of task, and where a file is damaged.
     """
-    if not pattern or "/" in pattern:
+    if not pattern.split() or "/" in pattern:
         raise UserError(f"{pattern!r} is no pattern of names; give one like 'mnist_*'")
-    folders = {path.name: path for path in outputs.glob(pattern) if any(map(_has_rows, record_files(path)))}
-    tables = {path.stem: path for path in (outputs / "final_runs").glob(f"{pattern}.csv")}
-    if not folders and not tables:
-        raise UserError(
-            f"no experiment in {outputs} matches {pattern!r}: neither {outputs / pattern / 'run_<k>' / 'rounds.jsonl'} "
-            f"nor {outputs / 'final_runs' / f'{pattern}.csv'}; --outputs names another folder"
-        )
+    folders: dict[str, Path] = {}
+    tables: dict[str, Path] = {}
+    for one in pattern.split():
+        recorded = {path.name: path for path in outputs.glob(one) if any(map(_has_rows, record_files(path)))}
+        tabled = {path.stem: path for path in (outputs / "final_runs").glob(f"{one}.csv")}
+        if not recorded and not tabled:
+            raise UserError(
+                f"no experiment in {outputs} matches {one!r}: neither {outputs / one / 'run_<k>' / 'rounds.jsonl'} "
+                f"nor {outputs / 'final_runs' / f'{one}.csv'}{_near(one, outputs)}; --outputs names another folder"
+            )
+        folders |= recorded
+        tables |= tabled
     names = method_names(folders.keys() | tables.keys())
     configs = {name: _read_config(folder / "config.yaml") for name, folder in folders.items()}
     # What a config does counts for more than what its name ends in.
@@ -166,6 +172,15 @@ def read_study(pattern: str, outputs: Path) -> Study:
     _refuse_mixture({method.experiment: dataset for method, dataset in read if dataset}, "datasets")
     methods = [method for method, _ in read]
     return Study(methods, tuple(methods[0].curves))
+
+
+def _near(name: str, outputs: Path) -> str:
+    """What was perhaps meant, to be read on; "" where nothing is near."""
+    known = {path.stem for path in (outputs / "final_runs").glob("*.csv")} | {
+        path.name for path in outputs.glob("*") if record_files(path)
+    }
+    near = get_close_matches(name, sorted(known))
+    return f"; near it: {', '.join(near)}" if near else ""
 
 
 def _has_rows(path: Path) -> bool:

@@ -12,6 +12,8 @@ Rounds are kept up to the first that rows or queries do not have. Damage shows i
 and in those of the rows, which the state holds.
 """
 
+from __future__ import annotations
+
 import io
 import json
 import zipfile
@@ -20,14 +22,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from src.utils.errors import UserError
 from src.utils.files import keep_as, write_atomically
+
+# torch is imported where it is used: it takes seconds, and reading what rounds came to needs none of it.
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Row = dict[str, Any]
 Arrays = dict[str, np.ndarray]
@@ -52,6 +56,8 @@ class Generation:
 
     def contents(self) -> dict[str, bytes]:
         """The files, in the order in which they are written; ValueError where a row's number is not finite."""
+        import torch
+
         lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in self.rows)
         queries, state = io.BytesIO(), io.BytesIO()
         np.savez(queries, allow_pickle=False, **self.arrays)
@@ -67,7 +73,7 @@ class Generation:
         torch.save(held, state)
         return {QUERIES: queries.getvalue(), ROUNDS: lines.encode(), STATE: state.getvalue()}
 
-    def start(self) -> "Generation":
+    def start(self) -> Generation:
         """The one before the first round, which has only the split and the initial labels."""
         labelled_in_round_N = _labelled(self.labelled_in_round_N, [])
         return Generation(self.run_seed, [], {}, labelled_in_round_N, False, self.data)
@@ -225,6 +231,8 @@ def read_lines(path: Path, checksums: Sequence[int] = ()) -> tuple[list[Row], st
 
 
 def _load_state(path: Path) -> dict[str, Any]:
+    import torch
+
     content = _present(path)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch.load looks at no checksum
@@ -232,7 +240,7 @@ def _load_state(path: Path) -> dict[str, Any]:
                 raise zipfile.BadZipFile(bad)
         state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         version, *_ = [state[name] for name in ("version", "run_seed", "rounds", "finished")]
-        if not isinstance(state["labelled_in_round_N"], Tensor):
+        if not isinstance(state["labelled_in_round_N"], torch.Tensor):
             raise TypeError
     except Exception as error:  # torch.load raises many kinds for a damaged file
         raise _Damaged(f"is damaged ({type(error).__name__})") from error
@@ -280,6 +288,8 @@ def _checksum(row: Row) -> int:
 
 def _labelled(labelled_in_round_N: Tensor, queries: Sequence[np.ndarray]) -> Tensor:
     """The labels' history after these queries, from any later or earlier one of the same run."""
+    import torch
+
     history_N = labelled_in_round_N.clone()
     history_N[history_N > 0] = UNLABELLED
     for round_, indices_Q in enumerate(queries):

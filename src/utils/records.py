@@ -1,15 +1,15 @@
 """What a run leaves on disk and how it is picked up again: its rounds one by one, and the table of several runs.
 Which files hold it, and what is left where some are damaged, is ``generations``."""
 
+from __future__ import annotations
+
 import csv
 import io
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from src.utils.errors import UserError
 from src.utils.files import exclusive, write_atomically
@@ -25,6 +25,9 @@ from src.utils.generations import (
     read_lines,
     write_next,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LOCK = "lock"
 """What a process at work on a run holds locked."""
@@ -101,6 +104,8 @@ class RunRecords:
         round_ = len(self.rows) - 1
         if f"indices_{round_}" not in self._arrays:
             return None
+        import torch
+
         indices, scores = (
             torch.from_numpy(self._arrays[f"{name}_{round_}"]) for name in ("indices", "scores")
         )
@@ -173,6 +178,8 @@ def read_query(folder: Path, round_: int) -> tuple[Query, str | None]:
         asking = sorted(int(name.removeprefix("indices_")) for name in arrays if name.startswith("indices_"))
         having = f"rounds {asking[0]} to {asking[-1]} have" if asking else "no round has"
         raise UserError(f"{folder}: round {round_}, from 0, has asked for nothing; {having}")
+
+    import torch
 
     def tensor(name: str) -> Tensor | None:
         return torch.from_numpy(arrays[f"{name}_{round_}"]) if f"{name}_{round_}" in arrays else None

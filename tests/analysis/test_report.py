@@ -414,3 +414,26 @@ def test_what_is_not_finished_is_said(tmp_path: Path) -> None:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     (method,) = read_study("made_*", tmp_path).methods
     assert "3 of 5 rounds in run 1" in method.unfinished
+
+
+def test_several_names_are_one_report(tmp_path: Path) -> None:
+    for method in ("random", "hu", "knn"):
+        write_experiment(tmp_path, f"made_{method}", rounds=3)
+    out = tmp_path / "report"
+    assert main(["made_hu", "made_r*", "--outputs", str(tmp_path), "--out", str(out)]) == 0
+    assert (out / "made_hu_made_r.html").exists()
+    study = read_study("made_hu made_r*", tmp_path)
+    assert {method.experiment for method in study.methods} == {"made_hu", "made_random"}
+
+
+def test_what_may_have_been_meant_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_experiment(tmp_path, "made_random", rounds=3)
+    assert main(["made_randon", "--outputs", str(tmp_path)]) == 2
+    assert "; near it: made_random; " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("levels", [["0", "80"], ["101"]])
+def test_levels_that_are_no_percents_are_refused(levels: list[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["mnist_*", "--reach", *levels])
+    assert exit_.value.code == 2
