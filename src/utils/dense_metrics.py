@@ -83,8 +83,9 @@ class DenseMetrics:
             is neither in any label nor predicted; the mean is over the others.
         accuracy
             share of pixels whose most probable class (the first of equals) is the label.
-        ece
-            expected calibration error of the pixels' most probable class, as in ``classification_metrics``.
+        ece, bin_inputs, bin_right, bin_confidence
+            expected calibration error of the pixels' most probable class and its bins, as in
+            ``classification_metrics``; an input is a pixel.
         auroc, auroc_bound
             probability that a wrong pixel is more uncertain than a right one, equal ones counting half, and how far
             from it the exact number can be: 0 for up to about a million different uncertainties. None where all
@@ -120,6 +121,7 @@ class DenseMetrics:
             "auroc": area.auroc if area else None,
             "auroc_bound": area.bound if area else None,
             "ece": self._calibration_error(),
+            **self._calibration_bins(),
             **self._patch_metrics(mean if threshold is None else threshold),
         }
 
@@ -148,6 +150,14 @@ class DenseMetrics:
     def _calibration_error(self) -> float:
         pixels_E, right_E, confidence_E = self._bins_3_E.double().cpu()
         return ((right_E - confidence_E / FIXED_POINT).abs().sum() / pixels_E.sum()).item()
+
+    def _calibration_bins(self) -> dict[str, Metric]:
+        inputs_E, right_E, confidence_E = self._bins_3_E.double().cpu()
+        return {
+            "bin_inputs": inputs_E.tolist(),
+            "bin_right": right_E.tolist(),
+            "bin_confidence": (confidence_E / FIXED_POINT).tolist(),
+        }
 
     def _patch_metrics(self, threshold: float) -> dict[str, Metric]:
         (accurate_certain, accurate_uncertain), (inaccurate_certain, inaccurate_uncertain) = (

@@ -98,7 +98,9 @@ def test_metrics_agree_with_sklearn_and_torchmetrics_on_the_whole_arrays(
     # torchmetrics takes scores outside 0 … 1 for logits.
     assert got["auroc"] == pytest.approx(binary_auroc(uncertainty / 10, wrong.long()).item(), abs=1e-5)
     assert got["auroc_bound"] == 0
-    assert got["ece"] == pytest.approx(classification_metrics(log_probs, labels)["ece"], abs=1e-6)
+    of_inputs = classification_metrics(log_probs, labels)
+    for measure in ("ece", "bin_inputs", "bin_right", "bin_confidence"):
+        assert got[measure] == pytest.approx(of_inputs[measure], abs=1e-6), measure
     theirs = multiclass_calibration_error(log_probs.float().exp(), labels, classes, n_bins=15, norm="l1")
     assert got["ece"] == pytest.approx(theirs.item(), abs=1e-5)
 
@@ -287,5 +289,6 @@ def test_a_gpu_measures_as_the_cpu_does() -> None:
     finally:
         torch.use_deterministic_algorithms(False)
     expected = measured(maps, threshold=1.0)
-    assert on_gpu.pop("ece") == pytest.approx(expected.pop("ece"), abs=1e-6)
+    for measure in ("ece", "bin_confidence"):
+        assert on_gpu.pop(measure) == pytest.approx(expected.pop(measure), abs=1e-6)
     assert on_gpu == expected
