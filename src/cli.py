@@ -38,18 +38,28 @@ from src.utils.watching import Watchers
 def main(task: Task | None = None, arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status; ``task`` None takes the dataset's own."""
     options = parse(arguments)
+    with (
+        signals_heard()
+    ):  # also while the last words are said: torchrun may add a signal to the one that came
+        return exit_status(options, task)
+
+
+def exit_status(options: argparse.Namespace, task: Task | None) -> int:
+    """Run, and say what hindered it."""
     try:
-        with signals_heard():
-            device = choose_device(processes.device_of_process(options.device))
-            with processes.together(device), only_first_prints():
-                run(options, task, device)
-                sys.stdout.flush()  # here a reader who has gone is noticed in time
+        device = choose_device(processes.device_of_process(options.device))
+        with processes.together(device), only_first_prints():
+            run(options, task, device)
+            sys.stdout.flush()  # here a reader who has gone is noticed in time
     except BrokenPipeError:
         return nobody_reads_on()
     except UserError as error:
         if processes.started_as():
             # The first process has said so already if the error is everyone's, and torchrun then ends this one.
-            time.sleep(3)
+            try:
+                time.sleep(3)
+            except Stopped:
+                return 2
         print(f"error: {error}", file=sys.stderr)
         return 2
     except (Stopped, KeyboardInterrupt) as stop:

@@ -88,6 +88,8 @@ def check_together() -> None:
 
 def _hear(number: int, frame: FrameType | None) -> None:
     interrupt, now = number == signal.SIGINT, time.monotonic()
+    if not interrupt and _asked.status is not None:
+        return  # it is stopping already
     if interrupt and _asked.status == INTERRUPTED:
         if processes.count() == 1 or now - _asked.since > ECHO_SECONDS:
             raise KeyboardInterrupt
