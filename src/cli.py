@@ -41,7 +41,10 @@ def main(task: Task | None = None, arguments: Sequence[str] | None = None) -> in
     with (
         signals_heard()
     ):  # also while the last words are said: torchrun may add a signal to the one that came
-        return exit_status(options, task)
+        status = exit_status(options, task)
+        if status and processes.count() > 1:
+            processes.leave(status)
+        return status
 
 
 def exit_status(options: argparse.Namespace, task: Task | None) -> int:

@@ -401,7 +401,7 @@ def test_check_says_that_a_fixed_pca_bounds_the_greedy_search(digits_config: Pat
     mir = "mir_configs={density_model: gmm, greedy_search: true, dim_reduction: 9}".replace("=", ": ")
     options = ("--set", f"model={{name: MIR, hidden_layers: [16, 16], {mir}}}", "--check")
     out = run_cli("--config_path", digits_config, *options).out
-    assert "density gmm in up to 9 dimensions (dim_reduction bounds greedy_search)" in out
+    assert "density gmm, greedy search in up to 9 dimensions (dim_reduction bounds greedy_search)" in out
 
 
 def passes_or_explains(config: Path, values: dict[str, str]) -> tuple[int, str]:

@@ -12,6 +12,7 @@ MODULES = sorted(path for folder in ("src", "benchmarks") for path in (ROOT / fo
 ALLOWED = {
     "src/data/cifar.py": {"pickle.loads"},  # only of bytes whose MD5 is that of the published archive's files
     "src/active/experiment.py": {"datetime.datetime.now"},  # told in provenance.json, compared with nothing
+    "src/data/given_labels.py": {"datetime.datetime.now"},  # told in labels.csv, compared with nothing
 }
 CODE = {
     *("eval", "exec", "compile"),

@@ -145,13 +145,18 @@ def test_ctrl_c_is_130_and_says_what_to_do(
     digits_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = command(digits_config, tmp_path / "outputs")
-    assert run_until(3, monkeypatch, *arguments, number=signal.SIGINT) == 130
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "handlers are put back"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's & has children ignore
+    try:
+        assert run_until(3, monkeypatch, *arguments, number=signal.SIGINT) == 130
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "handlers are put back"
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 WAITS = """
 import os, signal, sys
 from src.utils import stopping
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's & has children ignore
 with stopping.signals_heard():
     with stopping.in_steps():
         for number in sys.argv[1:]:
