@@ -38,9 +38,8 @@ from src.utils.watching import Watchers
 def main(task: Task | None = None, arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status; ``task`` None takes the dataset's own."""
     options = parse(arguments)
-    with (
-        signals_heard()
-    ):  # also while the last words are said: torchrun may add a signal to the one that came
+    # Also while the last words are said: torchrun may add a signal to the one that came.
+    with signals_heard():
         status = exit_status(options, task)
         if status and processes.count() > 1:
             processes.leave(status)
