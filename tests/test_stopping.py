@@ -13,7 +13,7 @@ import torch
 from src.active.checkpoint import Checkpoint
 from src.config import Config
 from src.data import DataBundle
-from src.models import prediction, training
+from src.models import joint_fit, prediction, training
 from src.utils import stopping
 from src.utils.console import RunConsole
 from src.utils.seeding import RoundSeeds
@@ -46,7 +46,7 @@ def run_until(
     stops = StopsAt(call, number)
     with monkeypatch.context() as patched:
         patched.setattr(prediction, "check", stops)
-        patched.setattr(training, "check_together", stops)
+        patched.setattr(joint_fit, "check_together", stops)
         return run_cli(*arguments).status
 
 
@@ -74,13 +74,13 @@ def test_stopped_at_any_step_it_goes_on_from_that_step(
 ) -> None:
     """Of the first round: 2 members, one after the other, with 2 steps and a validation in each of 4 epochs."""
     steps = []
-    step = training.JointFit._step
+    step = joint_fit.JointFit._step
 
-    def counted(fit: training.JointFit, indices_M_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def counted(fit: joint_fit.JointFit, indices_M_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         steps.append(indices_M_B.tolist())
         return step(fit, indices_M_B)
 
-    monkeypatch.setattr(training.JointFit, "_step", counted)
+    monkeypatch.setattr(joint_fit.JointFit, "_step", counted)
     assert run_cli(*command(digits_config, tmp_path / "undisturbed", *PLATEAU)).status == 0
     all_steps = steps.copy()
     steps.clear()

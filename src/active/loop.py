@@ -14,6 +14,7 @@ from src.config import Config
 from src.data import DataBundle
 from src.data.augment import augmentation
 from src.models.build import build_density, build_model
+from src.models.joint_fit import Setting
 from src.models.training import Training
 from src.utils import processes
 from src.utils.errors import UserError
@@ -75,16 +76,9 @@ def run_round(
         model = build_model(config, plan.input_shape, plan.info.nb_classes, seeds, device)
         density = build_density(config, seeds)
     with timer.phase("fit"):
-        fit = Training(
-            model,
-            data.train,
-            labelled,
-            held_out,
-            training,
-            config.optimizer,
-            seeds,
-            augmentation(config, data),
-        )
+        augment = augmentation(config, data)
+        setting = Setting(data.train, labelled, held_out, training, config.optimizer, seeds, augment)
+        fit = Training(model, setting)
         checkpoint.take_up(fit)
         history = fit.run(
             lambda epoch, train, val: watcher.epoch(

@@ -15,9 +15,10 @@ from src.models.architectures import ARCHITECTURES, BACKBONES, SEGMENTATION
 from src.models.build import build_model, check_model
 from src.models.dense import DenseNetwork
 from src.models.dense_loss import DenseLoss
+from src.models.joint_fit import JointFit, Setting
 from src.models.network import Network
 from src.models.prediction import batch_size, feature_batches, mean_loss, member_log_probs
-from src.models.training import JointFit, fit
+from src.models.training import fit
 from src.utils.errors import UserError
 from src.utils.seeding import RoundSeeds
 from tests.models.fakes import Scenes
@@ -199,7 +200,7 @@ def test_members_trained_together_on_crops_equal_members_trained_alone() -> None
     arguments = (source, torch.arange(3), torch.arange(3, 5), training, OptimizerConfig(), SEEDS)
     history = fit(together, *arguments, augment=cropped)
     for member, part in enumerate(alone):
-        own = JointFit(part, [member], *arguments, cropped).run(lambda *_: None)
+        own = JointFit(part, [member], Setting(*arguments, cropped)).run(lambda *_: None)
         assert own.val_loss[0] == pytest.approx(history.val_loss[member], rel=1e-9)
         assert own.train_loss[0] == pytest.approx(history.train_loss[member], rel=1e-9)
 

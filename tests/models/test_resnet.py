@@ -13,8 +13,9 @@ from src.layers.convolution import StackedBatchNorm2d
 from src.layers.stacked import member_state, stack_members
 from src.layers.stochastic import start_passes, stochastic_layers
 from src.models.best_weights import BestWeights
+from src.models.joint_fit import JointFit, Setting
 from src.models.resnet import RESNETS, ResNet
-from src.models.training import JointFit, fit
+from src.models.training import fit
 from src.utils.seeding import RoundSeeds
 from tests.models.fakes import Images
 
@@ -155,7 +156,7 @@ def test_an_ensemble_is_its_members_trained_and_predicting_alone() -> None:
     history = fit(together, source, train, val, training, sgd, seeds)
     x_1_N_C_H_W = source.inputs(torch.arange(14))[None]
     for member, part in enumerate(alone):
-        own = JointFit(part, [member], source, train, val, training, sgd, seeds).run(lambda *_: None)
+        own = JointFit(part, [member], Setting(source, train, val, training, sgd, seeds)).run(lambda *_: None)
         assert own.val_loss[0] == pytest.approx(history.val_loss[member], rel=1e-9)
         for name, tensor in member_state(part).items():
             torch.testing.assert_close(tensor[0], member_state(together)[name][member], rtol=1e-7, atol=1e-9)

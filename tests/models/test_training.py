@@ -7,11 +7,12 @@ from torch import Tensor, nn
 from src.config import OptimizerConfig, TrainingConfig
 from src.layers.stacked import stack_members
 from src.models.best_weights import BestWeights
+from src.models.joint_fit import JointFit, Setting
 from src.models.mir import MIR
 from src.models.mlp import MLP, MLPDecoder
 from src.models.optimization import make_optimizer, make_scheduler
 from src.models.prediction import mean_loss, predict
-from src.models.training import JointFit, fit
+from src.models.training import fit
 from src.utils.errors import NonFiniteError
 from src.utils.seeding import RoundSeeds
 from tests.models.fakes import Blobs
@@ -60,9 +61,9 @@ def test_members_trained_together_equal_members_trained_alone(
     alone = build(3).split()
     history = fit(together, source, TRAIN, VAL, training, OptimizerConfig(lr=0.02), SEEDS)
     for member, part in enumerate(alone):
-        own = JointFit(part, [member], source, TRAIN, VAL, training, OptimizerConfig(lr=0.02), SEEDS).run(
-            lambda *_: None
-        )
+        own = JointFit(
+            part, [member], Setting(source, TRAIN, VAL, training, OptimizerConfig(lr=0.02), SEEDS)
+        ).run(lambda *_: None)
         assert own.epochs == [history.epochs[member]]
         assert own.best_epoch == [history.best_epoch[member]]
         assert own.val_loss[0] == pytest.approx(history.val_loss[member], rel=1e-9)
@@ -227,7 +228,7 @@ def test_augmented_members_trained_together_equal_members_trained_alone() -> Non
     arguments = (source, TRAIN, VAL, training, OptimizerConfig(), SEEDS)
     history = fit(together, *arguments, augment=augment)
     for member, part in enumerate(alone):
-        own = JointFit(part, [member], *arguments, augment).run(lambda *_: None)
+        own = JointFit(part, [member], Setting(*arguments, augment)).run(lambda *_: None)
         assert own.val_loss[0] == pytest.approx(history.val_loss[member], rel=1e-9)
     plain = fit(network(3).double(), *arguments)
     assert plain.train_loss != history.train_loss

@@ -6,7 +6,7 @@ import signal
 import sys
 
 from src.cli import main
-from src.models import training
+from src.models import joint_fit
 from src.utils import processes, stopping
 
 
@@ -24,5 +24,5 @@ class StopsAt:
 
 
 if __name__ == "__main__":
-    training.check_together = StopsAt(int(sys.argv[1]))
+    joint_fit.check_together = StopsAt(int(sys.argv[1]))
     sys.exit(main("classification", sys.argv[sys.argv.index("--") + 1 :]))

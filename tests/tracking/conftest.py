@@ -13,5 +13,6 @@ def wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     monkeypatch.setenv("WANDB_MODE", "offline")
     import wandb
 
+    wandb.teardown()  # of whatever mode earlier tests of this process were in, or else that stays
     yield
     wandb.teardown()
