@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from src.utils.errors import UserError
-from src.utils.files import write_atomically
+from src.utils.files import remove_leftovers, write_atomically
 
 UNKNOWN = -1
 """The label of an image that has none yet."""
@@ -72,8 +72,7 @@ class GivenLabels:
             # Runs side by side share the file.
             with open(self.folder / ".labels.lock", "a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                for left_by_a_crash in self.folder.glob(f".{self.path.name}.*.part"):
-                    left_by_a_crash.unlink()
+                remove_leftovers(self.folder)
                 text, columns, delimiter = "", [*COLUMNS], ","
                 self._refuse_contradictions(labels)
                 if self.path.exists():

@@ -85,7 +85,8 @@ def test_a_history_without_a_last_line_break_or_with_semicolons_is_continued(tmp
 
 
 def test_what_a_crash_left_goes_with_the_next_labels(tmp_path: Path) -> None:
-    left = tmp_path / ".labels.csv.123.part"
+    beyond_any_process = 2**30
+    left = tmp_path / f".labels.csv.{os.uname().nodename}.{beyond_any_process}.part"
     left.write_text("half")
     given(tmp_path).keep({1: 0}, "own/run_1")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".labels.lock", "labels.csv"]
