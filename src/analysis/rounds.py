@@ -110,7 +110,7 @@ class DimensionSearch:
 def read_experiment(experiment_dir: Path, metric: str) -> tuple[list[str], Curve]:
     """An experiment's runs, by name, and their test `metric`. UserError where no run has finished a round."""
     records = record_files(experiment_dir)
-    runs = {path.parent.name: _by_labels(read_rows(path.parent), metric, path) for path in records}
+    runs = {path.parent.name: _values_by_labels(read_rows(path.parent), metric, path) for path in records}
     if not any(runs.values()):
         raise UserError(f"{experiment_dir}: no finished rounds (run_<k>/rounds.jsonl) to draw")
     return list(runs), curve_of(list(runs.values()))
@@ -123,6 +123,17 @@ def curve_of(runs: Sequence[Mapping[int, float]]) -> Curve:
     return Curve(np.array(labels, dtype=np.int64), values_K_R.reshape(len(runs), len(labels)))
 
 
+def by_labels(rows: Iterable[Row]) -> dict[int, Row]:
+    """A run's rows by their number of labels; of rounds that added none the last counts."""
+    return {row["labelled"]: row for row in rows}
+
+
+def density_entries(row: Row) -> list[Row]:
+    """What the density of a round tells: an entry a class where each has its own, else one, empty without a density."""
+    density = row.get("density") or {}
+    return list(density.get("classes", [density]))
+
+
 def read_dimension_searches(experiment_dir: Path) -> list[DimensionSearch]:
     """The searches of an experiment's rounds, run after run; none where its density head searches nothing.
 
@@ -130,9 +141,8 @@ def read_dimension_searches(experiment_dir: Path) -> list[DimensionSearch]:
     """
     found = []
     for path in record_files(experiment_dir):
-        densities = {row["labelled"]: row.get("density") or {} for row in read_rows(path.parent)}
-        for labels, density in densities.items():
-            for entry in density.get("classes", [density]):
+        for labels, row in by_labels(read_rows(path.parent)).items():
+            for entry in density_entries(row):
                 if entry.get("discrepancy") is not None:
                     found.append(_search(entry, path, labels))
     return found
@@ -160,7 +170,7 @@ def record_files(experiment_dir: Path) -> list[Path]:
     return sorted(numbered, key=lambda path: int(path.parent.name[4:]))
 
 
-def _by_labels(rows: list[Row], metric: str, path: Path) -> dict[int, float]:
+def _values_by_labels(rows: list[Row], metric: str, path: Path) -> dict[int, float]:
     try:
         return {row["labelled"]: float(row["test"][metric]) for row in rows}
     except (KeyError, TypeError) as error:

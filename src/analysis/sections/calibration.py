@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from src.analysis.figures import panels, style
 from src.analysis.page import LeftOut, Picture, Section, Table
-from src.analysis.rounds import Curve, Measure, curve_of
+from src.analysis.rounds import Curve, Measure, by_labels, curve_of
 from src.analysis.sections.learning import INTERVAL, label_scale, mean_cell, mean_numbers
 from src.analysis.study import Method, Study, number
 
@@ -75,7 +75,10 @@ def calibration(study: Study) -> Section:
 
 def _curve(method: Method) -> Curve:
     return curve_of(
-        [{int(row["labelled"]): number(row["test"].get("ece")) for row in run.rows} for run in method.runs]
+        [
+            {labels: number(row["test"].get("ece")) for labels, row in by_labels(run.rows).items()}
+            for run in method.runs
+        ]
     )
 
 
@@ -132,8 +135,7 @@ def reliability_bins(method: Method, count: int) -> NDArray[np.float64] | None:
     found = [
         np.array([row["test"][key] for key in BINS], dtype=float).T
         for run in method.runs
-        for row in {row["labelled"]: row for row in run.rows}.values()
-        if row["labelled"] == count and all(row["test"].get(key) for key in BINS)
+        if (row := by_labels(run.rows).get(count)) and all(row["test"].get(key) for key in BINS)
     ]
     return np.sum(found, axis=0) if found else None
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from src.analysis.figures import panels, style
 from src.analysis.page import LeftOut, Picture, Section, Table
-from src.analysis.rounds import curve_of
+from src.analysis.rounds import by_labels, curve_of, density_entries
 from src.analysis.sections.learning import label_scale
 from src.analysis.study import Method, Study
 from src.utils.records import Row
@@ -158,11 +158,10 @@ def likelihood_gap(study: Study) -> Section:
 def _of_method(method: Method) -> Iterator[tuple[int, int, object, Likelihood]]:
     """Run, labels, class ("" where all have one density) and what was found."""
     for run in method.runs:
-        for row in {row["labelled"]: row for row in run.rows}.values():
-            density = row.get("density") or {}
-            for entry in density.get("classes", [density]):
+        for labels, row in by_labels(run.rows).items():
+            for entry in density_entries(row):
                 if likelihood := of_entry(entry):
-                    yield run.number, row["labelled"], entry.get("label", ""), likelihood
+                    yield run.number, labels, entry.get("label", ""), likelihood
 
 
 def of_entry(entry: Row) -> Likelihood | None:
