@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from src.analysis.figures import panels, style
 from src.analysis.page import LeftOut, Picture, Section, Table
 from src.analysis.rounds import Curve, Measure, by_labels, curve_of
-from src.analysis.sections.learning import INTERVAL, label_scale, mean_cell, mean_numbers
+from src.analysis.sections.against_labels import curve_table, label_scale
 from src.analysis.study import Method, Study, number
 
 BINS = ("bin_inputs", "bin_right", "bin_confidence")
-ECE = Measure("ECE", "ece", "", "", percent=False)
+ECE = Measure("test ECE", "ece", "", "", percent=False)
 
 
 def calibration(study: Study) -> Section:
@@ -23,24 +23,16 @@ def calibration(study: Study) -> Section:
     if not curves:
         raise LeftOut("no records with an ECE; CSVs hold none")
     figure, (axes,) = panels(xscale=label_scale(study))
-    numbers: list[list[object]] = [["method", "labels", "mean", "low", "high", "runs"]]
     for place, method in enumerate(study.methods):
         if method in curves:
             curve, (color, marker) = curves[method], style(place)
             axes.plot(
                 curve.labels_R, curve.mean_R, color=color, marker=marker, markersize=4, label=method.name
             )
-            numbers += [
-                [method.experiment, int(count), *mean_numbers(values_K)]
-                for count, values_K in zip(curve.labels_R, curve.values_K_R.T, strict=True)
-            ]
-    axes.set(xlabel="labels", ylabel="test ECE")
+    axes.set(xlabel="labels", ylabel=ECE.title)
     axes.set_ylim(bottom=0)
     axes.legend(fontsize="small")
     names = ", ".join(method.name for method in curves)
-    counts = sorted({int(count) for curve in curves.values() for count in curve.labels_R})
-    at = [dict(zip(curve.labels_R.tolist(), curve.values_K_R.T, strict=True)) for curve in curves.values()]
-    nothing = np.array([])
     section = Section(
         "calibration",
         "Calibration",
@@ -56,18 +48,7 @@ def calibration(study: Study) -> Section:
                 figure,
             )
         ],
-        [
-            Table(
-                "ece",
-                f"Test ECE by labels: {INTERVAL}.",
-                ["labels", *(method.name for method in curves)],
-                [
-                    [f"{count:,}", *(mean_cell(values.get(count, nothing), ECE) for values in at)]
-                    for count in counts
-                ],
-                numbers,
-            )
-        ],
+        [curve_table(curves, ECE)],
     )
     _add_reliability(section, study)
     return section

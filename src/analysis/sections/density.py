@@ -9,7 +9,7 @@ import numpy as np
 from src.analysis.figures import panels, style
 from src.analysis.page import LeftOut, Picture, Section, Table
 from src.analysis.rounds import by_labels, curve_of, density_entries
-from src.analysis.sections.learning import label_scale
+from src.analysis.sections.against_labels import label_scale
 from src.analysis.study import Method, Study
 from src.utils.records import Row
 

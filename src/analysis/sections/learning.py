@@ -7,12 +7,11 @@ from numpy.typing import NDArray
 
 from src.analysis.figures import panels, style
 from src.analysis.page import LeftOut, Picture, Section, Table
-from src.analysis.rounds import Curve, Measure
+from src.analysis.rounds import Curve
+from src.analysis.sections.against_labels import INTERVAL, curve_table, label_scale, mean_cell, mean_numbers
 from src.analysis.statistics import normalised_area, t_interval
 from src.analysis.study import Study
 from src.analysis.tables import labels_needed_cell
-
-INTERVAL = "mean and 95 % interval (Student's t over runs)"
 
 
 def learning_curves(study: Study) -> Section:
@@ -49,7 +48,10 @@ def learning_curves(study: Study) -> Section:
             figure,
         )
     )
-    section.tables += [_table(study, measure) for measure in study.measures]
+    section.tables += [
+        curve_table({method: method.curves[measure] for method in study.methods}, measure)
+        for measure in study.measures
+    ]
     return section
 
 
@@ -137,45 +139,3 @@ def default_levels(study: Study) -> list[float]:
 def intervals(curve: Curve) -> NDArray[np.float64]:
     """Of every round: low and high, shape (2, R)."""
     return np.array([t_interval(values_K) for values_K in curve.values_K_R.T]).reshape(-1, 2).T
-
-
-def mean_cell(values_K: NDArray[np.float64], measure: Measure) -> str:
-    """Mean ± half the interval, in the measure's unit."""
-    mean, low, high, runs = mean_numbers(values_K)
-    if not runs:
-        return "–"
-    digits = 2 if measure.percent else 3
-    half = f" ± {measure.scale * (high - low) / 2:.{digits}f}" if runs > 1 else ""
-    return f"{measure.scale * mean:.{digits}f}{half}"
-
-
-def mean_numbers(values_K: NDArray[np.float64]) -> tuple[float, float, float, int]:
-    """Mean, the interval's low and high, and of how many runs; NaN where there are too few."""
-    known = values_K[np.isfinite(values_K)]
-    return float(known.mean()) if known.size else math.nan, *t_interval(known), len(known)
-
-
-def label_scale(study: Study) -> str:
-    """The axis of labels: a logarithm where they span a decade and more."""
-    labels = [count for method in study.methods for count in method.curves[study.measure].labels_R]
-    return "log" if labels and max(labels) >= 10 * min(labels) > 0 else "linear"
-
-
-def _table(study: Study, measure: Measure) -> Table:
-    curves = [method.curves[measure] for method in study.methods]
-    counts = sorted({int(count) for curve in curves for count in curve.labels_R})
-    at = [dict(zip(curve.labels_R.tolist(), curve.values_K_R.T, strict=True)) for curve in curves]
-    nothing = np.array([])
-    rows = [
-        [f"{count:,}", *(mean_cell(values.get(count, nothing), measure) for values in at)] for count in counts
-    ]
-    numbers: list[list[object]] = [["method", "labels", "mean", "low", "high", "runs"]]
-    for method, values in zip(study.methods, at, strict=True):
-        numbers += [[method.experiment, count, *mean_numbers(values_K)] for count, values_K in values.items()]
-    return Table(
-        measure.metric,
-        f"{measure.title[0].upper()}{measure.title[1:]} by labels: {INTERVAL}.",
-        ["labels", *(method.name for method in study.methods)],
-        rows,
-        numbers,
-    )
