@@ -20,7 +20,8 @@ from src.analysis.sections.learning import areas, labels_needed, learning_curves
 from src.analysis.sections.pairs import pairing, pairwise
 from src.analysis.sections.queries import class_balance, overlap
 from src.analysis.statistics import can_decide, smallest_exact_p
-from src.analysis.study import Method, Study, read_study
+from src.analysis.study import Method, Study
+from src.analysis.study_files import read_study
 from src.utils.errors import UserError
 
 

@@ -4,10 +4,12 @@ Accuracies are fractions here, as on disk; only what a person reads is in percen
 """
 
 import csv
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,6 +123,11 @@ def curve_of(runs: Sequence[Mapping[int, float]]) -> Curve:
     labels = sorted({count for run in runs for count, value in run.items() if np.isfinite(value)})
     values_K_R = np.array([[run.get(count, np.nan) for count in labels] for run in runs], dtype=float)
     return Curve(np.array(labels, dtype=np.int64), values_K_R.reshape(len(runs), len(labels)))
+
+
+def number(value: object) -> float:
+    """A metric of a row; NaN for one that is not defined (null)."""
+    return math.nan if value is None else float(cast(float, value))
 
 
 def by_labels(rows: Iterable[Row]) -> dict[int, Row]:

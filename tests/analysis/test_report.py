@@ -20,7 +20,7 @@ from src.analysis.report import main, make_page, write_report
 from src.analysis.sections.density import of_entry
 from src.analysis.sections.pairs import compare, difference_cell, pairwise, penalties
 from src.analysis.sections.queries import evenness, jaccard
-from src.analysis.study import read_study
+from src.analysis.study_files import read_study
 from src.utils.errors import UserError
 from tests.analysis.made_up import BY_CLASS, GAUSSIANS, SEARCHED, write_experiment, write_seven
 from tests.experiments import QUICK, ROOT, run_cli

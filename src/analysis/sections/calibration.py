@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from src.analysis.figures import panels, style
 from src.analysis.page import LeftOut, Picture, Section, Table
-from src.analysis.rounds import Curve, Measure, by_labels, curve_of
+from src.analysis.rounds import Curve, Measure, by_labels, curve_of, number
 from src.analysis.sections.against_labels import curve_table, label_scale
-from src.analysis.study import Method, Study, number
+from src.analysis.study import Method, Study
 
 BINS = ("bin_inputs", "bin_right", "bin_confidence")
 ECE = Measure("test ECE", "ece", "", "", percent=False)
