@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from src.analysis.figures import panels, save_numbers, save_picture, style
+from src.analysis.naming import method_names
 from src.analysis.rounds import (
-    METHODS,
     Curve,
     Measure,
     measures_of,
-    method_of,
     read_experiment,
     read_reference,
     read_wide_csv,
@@ -166,21 +165,6 @@ def _published(
     reference: Path | None, experiments: Iterable[str], measure: Measure
 ) -> dict[str, dict[int, float]]:
     return read_reference(reference, experiments, measure) if reference else {}
-
-
-def method_names(experiments: Iterable[str]) -> dict[str, str]:
-    """What to call each experiment: the method that its name ends in, or its own name if that says more.
-
-    It does where METHODS has no such ending, or two experiments share one. Ordered as METHODS, others last.
-    """
-    endings = {name: method_of(name) for name in experiments}
-    order = [*METHODS, None]
-    ordered = sorted(endings, key=lambda name: (order.index(endings[name]), name))
-    methods = [endings[name] for name in ordered]
-    return {
-        name: METHODS[method] if method and methods.count(method) == 1 else name
-        for name, method in zip(ordered, methods, strict=True)
-    }
 
 
 def _numbers(runs: Sequence[str], curve: Curve) -> Iterator[list[object]]:

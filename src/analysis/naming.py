@@ -1,7 +1,23 @@
-"""What to call the method of an experiment, by what its config says it does."""
+"""What to call the method of an experiment, by what its config says it does or by the experiment's name."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+# The ending of an experiment's name after `<dataset>_`, and what the method is called: in the thesis, or its paper.
+METHODS = {
+    "random": "Random",
+    "softmax": "Softmax entropy",
+    "mcd": "MC-dropout entropy",
+    "de": "Ensemble (3) entropy",
+    "hu": "HU",
+    "hu_greedy_l2": "HU greedy L2",
+    "knn": "HU-KDE",
+    "class_greedy": "HU class-greedy",
+    "bald": "BALD",
+    "batchbald": "BatchBALD",
+    "batch_hu": "Batch-aware HU",
+    "batch_hu_kde": "Batch-aware HU-KDE",
+}
 
 HEURISTICS = {
     "bald": "BALD",
@@ -35,6 +51,26 @@ def name_of_method(config: Mapping[str, Any]) -> str | None:
         return f"Softmax {name}"
     except (KeyError, TypeError, AttributeError):
         return None
+
+
+def method_of(experiment: str) -> str | None:
+    """The longest ending of METHODS that the name has."""
+    return max((ending for ending in METHODS if experiment.endswith(f"_{ending}")), key=len, default=None)
+
+
+def method_names(experiments: Iterable[str]) -> dict[str, str]:
+    """What to call each experiment: the method that its name ends in, or its own name if that says more.
+
+    It does where METHODS has no such ending, or two experiments share one. Ordered as METHODS, others last.
+    """
+    endings = {name: method_of(name) for name in experiments}
+    order = [*METHODS, None]
+    ordered = sorted(endings, key=lambda name: (order.index(endings[name]), name))
+    methods = [endings[name] for name in ordered]
+    return {
+        name: METHODS[method] if method and methods.count(method) == 1 else name
+        for name, method in zip(ordered, methods, strict=True)
+    }
 
 
 def _hidden(heuristic: str, mir: Mapping[str, Any]) -> str:

@@ -14,24 +14,9 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from src.analysis.naming import METHODS, method_of
 from src.utils.errors import UserError
 from src.utils.records import Row, read_rows
-
-# The ending of an experiment's name after `<dataset>_`, and what the method is called: in the thesis, or its paper.
-METHODS = {
-    "random": "Random",
-    "softmax": "Softmax entropy",
-    "mcd": "MC-dropout entropy",
-    "de": "Ensemble (3) entropy",
-    "hu": "HU",
-    "hu_greedy_l2": "HU greedy L2",
-    "knn": "HU-KDE",
-    "class_greedy": "HU class-greedy",
-    "bald": "BALD",
-    "batchbald": "BatchBALD",
-    "batch_hu": "Batch-aware HU",
-    "batch_hu_kde": "Batch-aware HU-KDE",
-}
 
 
 @dataclass(frozen=True)
@@ -248,11 +233,6 @@ def read_reference(
             if its_ending == ending and row.get("dataset") in (None, name.removesuffix(f"_{ending}")):
                 reference.setdefault(name, {})[labels] = value
     return reference
-
-
-def method_of(experiment: str) -> str | None:
-    """The longest ending of METHODS that the name has."""
-    return max((ending for ending in METHODS if experiment.endswith(f"_{ending}")), key=len, default=None)
 
 
 def _run_columns(header: Sequence[str], column: str) -> list[int]:

@@ -11,8 +11,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from src.analysis.curves import method_names
-from src.analysis.naming import name_of_method
+from src.analysis.naming import method_names, name_of_method
 from src.analysis.rounds import (
     ACCURACY,
     AUROC,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.analysis.curves import main, method_names, plot_learning_curve, plot_methods
+from src.analysis.curves import main, plot_learning_curve, plot_methods
 from src.utils.errors import UserError
 
 REFERENCE = (
@@ -170,13 +170,3 @@ def test_segmentations_and_classifiers_are_not_mixed(
     write_wide(tmp_path, "x_random", [[0.7], [0.9]])
     assert main(["x_*", "--runs", str(tmp_path), "--out", str(tmp_path / "figures")]) == 2
     assert "different measures" in capsys.readouterr().err
-
-
-def test_methods_of_several_datasets_keep_their_own_names() -> None:
-    assert method_names(["mnist_hu", "mnist_mine", "svhn_hu", "mnist_hu_greedy_l2", "mnist_random"]) == {
-        "mnist_random": "Random",
-        "mnist_hu": "mnist_hu",
-        "svhn_hu": "svhn_hu",
-        "mnist_hu_greedy_l2": "HU greedy L2",
-        "mnist_mine": "mnist_mine",
-    }

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from src.analysis.naming import name_of_method
-from src.analysis.rounds import METHODS, method_of
+from src.analysis.naming import METHODS, method_names, method_of, name_of_method
 from src.config import load_config, to_yaml
 from tests.experiments import ROOT
 
@@ -42,3 +41,13 @@ def test_a_config_counts_and_not_its_name(overrides: tuple[str, ...], expected: 
 )
 def test_what_is_no_resolved_config_has_no_name(config: dict[str, object]) -> None:
     assert name_of_method(config) is None
+
+
+def test_methods_of_several_datasets_keep_their_own_names() -> None:
+    assert method_names(["mnist_hu", "mnist_mine", "svhn_hu", "mnist_hu_greedy_l2", "mnist_random"]) == {
+        "mnist_random": "Random",
+        "mnist_hu": "mnist_hu",
+        "svhn_hu": "svhn_hu",
+        "mnist_hu_greedy_l2": "HU greedy L2",
+        "mnist_mine": "mnist_mine",
+    }
