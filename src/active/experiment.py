@@ -18,8 +18,9 @@ from src.active.plan import queries
 from src.config import Config, differences, load_config, to_yaml
 from src.utils.errors import UserError
 from src.utils.files import exclusive, remove_leftovers, write_atomically
-from src.utils.generations import PREVIOUS, ROUNDS, STATE
+from src.utils.generations import PREVIOUS
 from src.utils.records import LOCK, progress, read_rows, recover, write_wide_csv
+from src.utils.run_files import ROUNDS, STATE
 
 # What says how many rounds there are and how many labels each asks for.
 BUDGET = frozenset({"training.iterations", "training.ndata_to_label"})

@@ -8,16 +8,12 @@ kept in ``previous/``. The state decides: what the other two hold beyond its rou
 - ``rounds.jsonl`` is damaged, its lines before the damage count, or the previous generation's, if those are more.
 - ``queries.npz`` is damaged, the previous one counts. The last round is lost, and run again.
 
-Rounds are kept up to the first that rows or queries do not have. Damage shows in the checksums that archives have,
-and in those of the rows, which the state holds.
+Rounds are kept up to the first that rows or queries do not have. How each file is written, and its damage found, is
+in ``run_files``.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
-import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,17 +24,28 @@ import numpy as np
 
 from src.utils.errors import UserError
 from src.utils.files import keep_as, write_atomically
+from src.utils.run_files import (
+    QUERIES,
+    ROUNDS,
+    STATE,
+    Arrays,
+    Damaged,
+    Row,
+    load_queries,
+    load_state,
+    queries_file,
+    read_if_there,
+    read_lines,
+    round_of,
+    rows_file,
+    state_file,
+)
 
 # torch is imported where it is used: it takes seconds, and reading what rounds came to needs none of it.
 if TYPE_CHECKING:
     from torch import Tensor
 
-Row = dict[str, Any]
-Arrays = dict[str, np.ndarray]
-
-QUERIES, ROUNDS, STATE = "queries.npz", "rounds.jsonl", "state.pt"
 PREVIOUS = "previous"
-STATE_VERSION = 1
 UNLABELLED = -1
 """The pool's inputs in ``labelled_in_round_N``."""
 
@@ -56,22 +63,8 @@ class Generation:
 
     def contents(self) -> dict[str, bytes]:
         """The files, in the order in which they are written; ValueError where a row's number is not finite."""
-        import torch
-
-        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in self.rows)
-        queries, state = io.BytesIO(), io.BytesIO()
-        np.savez(queries, allow_pickle=False, **self.arrays)
-        held = {
-            "version": STATE_VERSION,
-            "run_seed": self.run_seed,
-            "rounds": len(self.rows),
-            "finished": self.finished,
-            "labelled_in_round_N": self.labelled_in_round_N,
-            "data": self.data,
-            "checksums": [_checksum(row) for row in self.rows],
-        }
-        torch.save(held, state)
-        return {QUERIES: queries.getvalue(), ROUNDS: lines.encode(), STATE: state.getvalue()}
+        state = state_file(self.run_seed, self.rows, self.finished, self.labelled_in_round_N, self.data)
+        return {QUERIES: queries_file(self.arrays), ROUNDS: rows_file(self.rows), STATE: state}
 
     def start(self) -> Generation:
         """The one before the first round, which has only the split and the initial labels."""
@@ -123,10 +116,6 @@ class Found:
             write_atomically(folder / name, content)
 
 
-class _Damaged(Exception):
-    """What is wrong with a file."""
-
-
 def find(folder: Path) -> Found | None:
     """The rounds of a run, read only; None where it has none. UserError where no round can be recovered, where a file
     is there and cannot be read, and where another version of this program wrote it."""
@@ -157,7 +146,7 @@ def find(folder: Path) -> Found | None:
             raise UserError(
                 f"{folder / QUERIES}: is of another dataset ({type(error).__name__}); restore it or use --overwrite"
             ) from error
-    arrays = {name: array for name, array in arrays.items() if _round_of(name) < kept - finished}
+    arrays = {name: array for name, array in arrays.items() if round_of(name) < kept - finished}
     # Records from before there was a fingerprint have none.
     data = state.get("data")
     generation = Generation(state["run_seed"], rows[:kept], arrays, labelled_in_round_N, finished, data)
@@ -168,14 +157,14 @@ def _find_state(folder: Path, damaged: dict[str, str]) -> dict[str, Any] | None:
     """The state, or the previous one; None where there is neither."""
     path = folder / STATE
     try:
-        return _load_state(path)
-    except _Damaged as error:
+        return load_state(path)
+    except Damaged as error:
         wrong = str(error)
     try:
-        state = _load_state(folder / PREVIOUS / STATE)
-    except _Damaged:
+        state = load_state(folder / PREVIOUS / STATE)
+    except Damaged:
         # A first round that a crash cut short leaves a row, or none.
-        if not path.exists() and len((_read(folder / ROUNDS) or b"").splitlines()) < 2:
+        if not path.exists() and len((read_if_there(folder / ROUNDS) or b"").splitlines()) < 2:
             return None
         raise UserError(
             f"{path}: {wrong}, and there is no good {PREVIOUS}/{STATE}; restore it or use --overwrite"
@@ -200,90 +189,15 @@ def _find_queries(folder: Path, wanted: int, damaged: dict[str, str]) -> Arrays:
     """The queries of the generation that has more of them; damaged if there are less than of ``wanted`` rounds."""
     arrays: Arrays = {}
     try:
-        arrays = _load_queries(folder / QUERIES)
+        arrays = load_queries(folder / QUERIES)
         if _rounds_of(arrays) < wanted:
-            raise _Damaged(f"has {_rounds_of(arrays)} of {wanted} rounds")
-    except _Damaged as error:
+            raise Damaged(f"has {_rounds_of(arrays)} of {wanted} rounds")
+    except Damaged as error:
         if wanted > 0:
             damaged[QUERIES] = str(error)
-            with suppress(_Damaged):
-                arrays = max(arrays, _load_queries(folder / PREVIOUS / QUERIES), key=_rounds_of)
+            with suppress(Damaged):
+                arrays = max(arrays, load_queries(folder / PREVIOUS / QUERIES), key=_rounds_of)
     return arrays
-
-
-def read_lines(path: Path, checksums: Sequence[int] = ()) -> tuple[list[Row], str]:
-    """The rows of rounds.jsonl up to the first that is damaged, and what is wrong with that one, or ""."""
-    content = _read(path)
-    if content is None:
-        return [], "is missing"
-    rows: list[Row] = []
-    for number, line in enumerate(content.splitlines()):
-        try:
-            row = json.loads(line)
-        except ValueError:  # not UTF-8 is one too
-            return rows, f"line {number + 1} is not JSON"
-        if not isinstance(row, dict):
-            return rows, f"line {number + 1} is not a JSON object"
-        if number < len(checksums) and _checksum(row) != checksums[number]:
-            return rows, f"line {number + 1} is not what was written"
-        rows.append(row)
-    return rows, ""
-
-
-def _load_state(path: Path) -> dict[str, Any]:
-    import torch
-
-    content = _present(path)
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch.load looks at no checksum
-            if bad := archive.testzip():
-                raise zipfile.BadZipFile(bad)
-        state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-        version, *_ = [state[name] for name in ("version", "run_seed", "rounds", "finished")]
-        if not isinstance(state["labelled_in_round_N"], torch.Tensor):
-            raise TypeError
-    except Exception as error:  # torch.load raises many kinds for a damaged file
-        raise _Damaged(f"is damaged ({type(error).__name__})") from error
-    if version != STATE_VERSION:
-        raise UserError(f"{path}: is of version {version}, this program writes {STATE_VERSION}")
-    return state
-
-
-def _load_queries(path: Path) -> Arrays:
-    content = _present(path)
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        for name in arrays:
-            _round_of(name)
-    except Exception as error:  # a damaged archive raises many kinds, as above
-        raise _Damaged(f"is damaged ({type(error).__name__})") from error
-    return arrays
-
-
-def _present(path: Path) -> bytes:
-    content = _read(path)
-    if content is None:
-        raise _Damaged("is missing")
-    return content
-
-
-def _read(path: Path) -> bytes | None:
-    """The file's bytes; None where there is none. What cannot be read is not taken for damaged: it may be whole."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot read ({error.strerror}); mend that, restore it or use --overwrite"
-        ) from error
-
-
-def _checksum(row: Row) -> int:
-    """Of what a round computed. How long it took is another time every time."""
-    computed = {key: value for key, value in row.items() if key != "seconds"}
-    return zlib.crc32(json.dumps(computed, sort_keys=True).encode())
 
 
 def _labelled(labelled_in_round_N: Tensor, queries: Sequence[np.ndarray]) -> Tensor:
@@ -295,10 +209,6 @@ def _labelled(labelled_in_round_N: Tensor, queries: Sequence[np.ndarray]) -> Ten
     for round_, indices_Q in enumerate(queries):
         history_N[torch.from_numpy(indices_Q)] = round_ + 1
     return history_N
-
-
-def _round_of(name: str) -> int:
-    return int(name.rsplit("_", 1)[1])
 
 
 def _rounds_of(arrays: Arrays) -> int:

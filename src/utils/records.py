@@ -1,5 +1,5 @@
 """What a run leaves on disk and how it is picked up again: its rounds one by one, and the table of several runs.
-Which files hold it, and what is left where some are damaged, is ``generations``."""
+Which files hold it is in ``run_files``, and what is left where some are damaged in ``generations``."""
 
 from __future__ import annotations
 
@@ -13,18 +13,8 @@ from typing import TYPE_CHECKING
 
 from src.utils.errors import UserError
 from src.utils.files import exclusive, write_atomically
-from src.utils.generations import (
-    PREVIOUS,
-    ROUNDS,
-    STATE,
-    Arrays,
-    Found,
-    Generation,
-    Row,
-    find,
-    read_lines,
-    write_next,
-)
+from src.utils.generations import PREVIOUS, Found, Generation, find, write_next
+from src.utils.run_files import ROUNDS, STATE, Arrays, Row, read_lines
 
 if TYPE_CHECKING:
     from torch import Tensor

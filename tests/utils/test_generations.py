@@ -13,8 +13,9 @@ import torch
 
 from src.active.pool import HELD_OUT, POOL
 from src.utils.errors import UserError
-from src.utils.generations import PREVIOUS, QUERIES, ROUNDS, STATE, UNLABELLED, find
+from src.utils.generations import PREVIOUS, UNLABELLED, find
 from src.utils.records import RunRecords, progress, read_rows
+from src.utils.run_files import QUERIES, ROUNDS, STATE
 from tests.experiments import tree
 from tests.utils.test_records import START, commit, committed, labels
 
