@@ -10,6 +10,12 @@ SEEDS = [3, 11, 42]
 POOL = 1000
 
 
+def write_rows(run: Path, rows: list[dict[str, Any]]) -> None:
+    """A run's folder with its rounds.jsonl; what there was of the file is gone."""
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "rounds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
 def write_experiment(
     outputs: Path,
     name: str,
@@ -29,7 +35,6 @@ def write_experiment(
     folder = outputs / name
     for number, seed in enumerate(seeds, start=1):
         run = folder / f"run_{number}"
-        run.mkdir(parents=True)
         shared = np.random.default_rng(seed).normal(0, 0.02, rounds)
         own = np.random.default_rng([seed, *name.encode()])
         accuracy = np.clip(
@@ -66,7 +71,7 @@ def write_experiment(
             )
             if round_ < rounds - 1:
                 labelled = np.concatenate([labelled, queries[f"indices_{round_}"]])
-        (run / "rounds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_rows(run, rows)
         np.savez(run / "queries.npz", allow_pickle=False, **queries)
     (folder / "config.yaml").write_text(
         f"name: {name}\nrandom_state: {seeds}\nruns: {len(seeds)}\ndata:\n  dataset: {dataset}\n"

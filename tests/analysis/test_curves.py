@@ -1,30 +1,24 @@
 """Figures are really written and show what they should; the command line writes figure and table together."""
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from src.analysis.curves import main, plot_learning_curve, plot_methods
 from src.utils.errors import UserError
+from tests.analysis.made_up import write_rows
+from tests.analysis.written import pixels
 
 REFERENCE = (
     "dataset,method,labels,test_accuracy_mean,test_accuracy_std\nmnist,HU,100,76,2.1\nmnist,HU,200,81,1.0\n"
 )
 
 
-def pixels(path: Path) -> np.ndarray:
-    return np.asarray(Image.open(path).convert("RGB")).astype(int)
-
-
 def write_run(experiment_dir: Path, number: int, values: list[float], metric: str = "accuracy") -> None:
-    run_dir = experiment_dir / f"run_{number}"
-    run_dir.mkdir(parents=True)
     rows = [{"labelled": 100 * (index + 1), "test": {metric: value}} for index, value in enumerate(values)]
-    (run_dir / "rounds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(experiment_dir / f"run_{number}", rows)
 
 
 def write_wide(folder: Path, name: str, accuracies_R_K: list[list[float]]) -> Path:

@@ -1,16 +1,16 @@
 """The figure of the dimension search is really drawn and shows what was recorded; its numbers are the records'."""
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from src.analysis.dimensions import plot_dimension_search
 from src.utils.errors import UserError
+from tests.analysis.made_up import write_rows
+from tests.analysis.written import numbers, pixels
 
 LIKELIHOODS = ("train_log_likelihood", "val_log_likelihood")
 
@@ -29,25 +29,14 @@ def search(discrepancy: list[float], step: int = 1, **also: Any) -> dict[str, An
 
 
 def write_run(experiment_dir: Path, number: int, densities: dict[int, dict[str, Any] | None]) -> None:
-    run_dir = experiment_dir / f"run_{number}"
-    run_dir.mkdir(parents=True, exist_ok=True)
     rows = [{"labelled": labels, "density": density} for labels, density in densities.items()]
-    (run_dir / "rounds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(experiment_dir / f"run_{number}", rows)
 
 
 def drawn(experiment_dir: Path) -> Path:
     path = plot_dimension_search(experiment_dir)
     assert path is not None
     return path
-
-
-def pixels(path: Path) -> np.ndarray:
-    return np.asarray(Image.open(path).convert("RGB")).astype(int)
-
-
-def numbers(path: Path) -> list[dict[str, str]]:
-    with path.with_suffix(".csv").open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_searches_are_drawn_with_their_numbers_beside_them(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The report: what it says of made-up experiments, what it refuses, and how a browser shows it."""
 
-import csv
 import itertools
 import json
 import re
@@ -23,6 +22,7 @@ from src.analysis.sections.queries import evenness, jaccard
 from src.analysis.study_files import read_study
 from src.utils.errors import UserError
 from tests.analysis.made_up import BY_CLASS, GAUSSIANS, SEARCHED, write_experiment, write_seven
+from tests.analysis.written import numbers
 from tests.experiments import QUICK, ROOT, run_cli
 
 COMMITTED = ROOT / "experiment_outputs"
@@ -30,11 +30,6 @@ EVERYTHING = [
     *("curves", "areas", "labels-needed", "pairs", "calibration"),
     *("classes", "overlap", "dimensions", "likelihoods", "seconds"),
 ]
-
-
-def numbers(folder: Path, name: str) -> list[dict[str, str]]:
-    with (folder / f"{name}.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def page_of(pattern: str, outputs: Path, levels: list[float] | None = None) -> Page:
@@ -260,7 +255,7 @@ def test_queried_classes_are_the_growth_of_the_balance(whole: Path) -> None:
     outputs = whole.parents[1] / "outputs"
     with np.load(outputs / "made_hu" / "run_1" / "queries.npz") as file:
         expected = np.bincount(file["indices_1"] % 10, minlength=10)
-    rows = numbers(whole.with_suffix(""), "class_balance")
+    rows = numbers(whole.with_suffix("") / "class_balance.csv")
     mine = [row for row in rows if (row["method"], row["run"], row["labels"]) == ("made_hu", "1", "30")]
     assert [int(row["queried"]) for row in mine] == expected.tolist()
 

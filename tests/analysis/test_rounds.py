@@ -1,6 +1,5 @@
 """Reading what runs left on disk, and the statistics of a curve against numpy's own."""
 
-import json
 import warnings
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from src.analysis.rounds import (
     read_wide_csv,
 )
 from src.utils.errors import UserError
+from tests.analysis.made_up import write_rows
 
 ACCURACIES = arrays(
     np.float64, st.tuples(st.integers(1, 5), st.integers(1, 8)), elements=st.floats(0, 1) | st.just(np.nan)
@@ -47,9 +47,8 @@ def test_one_run_has_a_mean_and_no_deviation_and_warns_of_nothing() -> None:
 
 
 def write_rounds(run_dir: Path, accuracies: dict[int, float]) -> None:
-    run_dir.mkdir(parents=True)
     rows = [{"labelled": count, "test": {"accuracy": accuracy}} for count, accuracy in accuracies.items()]
-    (run_dir / "rounds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(run_dir, rows)
 
 
 def test_experiment_lines_its_runs_up_by_labels(tmp_path: Path) -> None:
