@@ -2,7 +2,7 @@
 What a stage costs is given; nothing is measured here, and no network is assumed but a rate and a delay."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -116,6 +116,16 @@ def simulate(steps: Sequence[Step], inputs: int, cluster: Cluster) -> list[Spent
         resident += held
         spent.append(Spent(step.name, max(clocks) - before, held + passing, resident + passing))
     return spent
+
+
+def total_of(spent: Iterable[Spent]) -> float:
+    """Seconds of a round."""
+    return sum(each.seconds for each in spent)
+
+
+def peak_of(spent: Iterable[Spent]) -> float:
+    """The most bytes that the fullest worker has at once."""
+    return max(each.resident for each in spent)
 
 
 def shares(inputs: int, workers: int) -> list[int]:

@@ -16,6 +16,10 @@ from src.cli import main
 from src.data import Task
 
 ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "experiment_configs"
+FINAL_RUNS = CONFIGS / "final_runs"
+SHIPPED = sorted(CONFIGS.rglob("*.yaml"))
+"""The config of every experiment that comes with the project."""
 
 QUICK = """\
 name: quick

@@ -23,7 +23,10 @@ from src.active.loop import run_rounds
 from src.data.published import PublishedDataset
 from src.models.architectures import DRNS
 from tests.experiments import (
+    CONFIGS,
+    FINAL_RUNS,
     ROOT,
+    SHIPPED,
     determinism_restored,
     environment,
     one_thread,
@@ -34,7 +37,6 @@ from tests.experiments import (
 )
 
 ENTRY_SCRIPTS = ["active_learning_classification.py", "active_learning_segmentation.py"]
-SHIPPED = [ROOT / "config.yaml", *sorted((ROOT / "experiment_configs").rglob("*.yaml"))]
 
 # The schema's words as the documentation of the config lists them, some in another case.
 VOCABULARY = """\
@@ -248,7 +250,7 @@ def test_provenance_names_code_versions_device_and_command(digits_config: Path, 
 
 
 def test_real_mnist_gets_through_a_round(real_mnist: Path, tmp_path: Path) -> None:
-    config = ROOT / "experiment_configs" / "final_runs" / "mnist_hu.yaml"
+    config = FINAL_RUNS / "mnist_hu.yaml"
     quick = {"data.path": str(real_mnist), "runs": "1", "training.iterations": "2", "training.epochs": "2"}
     status, out, err = run_cli("--config_path", config, "--output_dir", tmp_path, *overrides(quick))
     assert status == 0, err
@@ -270,7 +272,7 @@ def test_shipped_config_runs_on_a_gpu(tmp_path: Path) -> None:
 # ---- --check ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [ROOT / "config.yaml", *SHIPPED], ids=lambda path: path.stem)
 def test_check_prints_the_plan_without_data_and_makes_nothing(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,7 +303,7 @@ def test_check_counts_what_will_be_built(digits_config: Path) -> None:
 
 
 def test_check_finds_real_mnist(real_mnist: Path) -> None:
-    config = ROOT / "experiment_configs" / "final_runs" / "mnist_knn.yaml"
+    config = FINAL_RUNS / "mnist_knn.yaml"
     status, out, _ = run_cli("--config_path", config, "--check", "--set", f"data.path={real_mnist}")
     assert status == 0
     assert f"mnist found at {real_mnist}" in out
@@ -384,7 +386,7 @@ def test_a_key_without_effect_is_noted_by_check_and_by_a_run(digits_config: Path
 
 
 def test_check_notes_crops_that_are_larger_than_the_scenes() -> None:
-    config = ROOT / "experiment_configs" / "quickstart_segmentation.yaml"
+    config = CONFIGS / "quickstart_segmentation.yaml"
 
     def notes(*options: str) -> list[str]:
         out = run_cli("--config_path", config, "--check", *options, task=None).out

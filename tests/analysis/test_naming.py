@@ -7,16 +7,14 @@ import yaml
 
 from src.analysis.naming import METHODS, method_names, method_of, name_of_method
 from src.config import load_config, to_yaml
-from tests.experiments import ROOT
-
-CONFIGS = sorted((ROOT / "experiment_configs" / "final_runs").glob("*.yaml"))
+from tests.experiments import FINAL_RUNS
 
 
 def name(path: Path, *overrides: str) -> str | None:
     return name_of_method(yaml.safe_load(to_yaml(load_config(path, overrides))))
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(FINAL_RUNS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_experiment_is_called_what_its_name_ends_in(path: Path) -> None:
     ending = method_of(path.stem)
     assert ending is not None
@@ -33,7 +31,7 @@ def test_every_shipped_experiment_is_called_what_its_name_ends_in(path: Path) ->
     ],
 )
 def test_a_config_counts_and_not_its_name(overrides: tuple[str, ...], expected: str) -> None:
-    assert name(ROOT / "experiment_configs" / "final_runs" / "mnist_hu.yaml", *overrides) == expected
+    assert name(FINAL_RUNS / "mnist_hu.yaml", *overrides) == expected
 
 
 @pytest.mark.parametrize(
