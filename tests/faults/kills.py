@@ -18,7 +18,7 @@ from signal import SIGKILL
 from typing import Any
 from unittest.mock import patch
 
-from tests.experiments import QUICK, Outcome, parts, results, run_cli
+from tests.experiments import QUICK, Outcome, parts, results, run_cli, unrendered
 from tests.faults.disk import AFTER, BEFORE, TORN, Disk, Point, die, in_a_fork
 
 TWO_ROUNDS = (
@@ -200,12 +200,9 @@ SCENARIOS: dict[str, Callable[[Path], Counter[str]]] = {
 def main() -> None:
     folder, scenario = Path(sys.argv[1]), sys.argv[2]
 
-    def picture(_: object, file: Any, **__: object) -> None:
-        file.write(b"a picture" * 1000)
-
     # These would take most of the time, and what matters of a picture is how its file is written.
     with (
-        patch("matplotlib.figure.Figure.savefig", picture),
+        patch("matplotlib.figure.Figure.savefig", unrendered),
         patch("src.active.experiment._git", lambda *_: None),
     ):
         run_cli("--config_path", Lives(folder, "").config, "--output_dir", folder / "warm", *TWO_ROUNDS)

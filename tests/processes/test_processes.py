@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,6 @@ from tests.test_resume import Command, command
 
 EXACT = {"scores_of_chance", "batch_aware_picks", "ranked_counts_beyond_their_capacity"}
 CLASSIFICATION, SEGMENTATION = "active_learning_classification.py", "active_learning_segmentation.py"
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Pair]:
-    pair = Pair()
-    yield pair
-    pair.close()
 
 
 @pytest.fixture(scope="module")
