@@ -46,13 +46,16 @@ class Pair:
         """Both processes run the script, a path below the repository, to its end."""
         assert self.server.stdin and self.server.stdout
         print(json.dumps([script, *map(str, arguments)]), file=self.server.stdin, flush=True)
-        assert select.select([self.server.stdout], [], [], PATIENCE)[0], f"{script} hangs"
+        if not select.select([self.server.stdout], [], [], PATIENCE)[0]:
+            self.close()
+            raise AssertionError(f"{script} hangs")
         return Ended(*json.loads(self.server.stdout.readline()))
 
     def close(self) -> None:
         """End the server and whatever hangs."""
-        os.killpg(self.server.pid, signal.SIGKILL)
-        self.server.communicate()
+        if self.server.poll() is None:
+            os.killpg(self.server.pid, signal.SIGKILL)
+            self.server.communicate()
 
 
 def both(script: str, arguments: list[str]) -> Ended:
