@@ -97,7 +97,7 @@ random_state: [3]
 training:
   heuristic: precomputed
   ndata_to_label: 15
-  iterations: 24
+  iterations: 16
   initially_labelled: 20
   epochs: 12
   batch_size: 8
@@ -106,7 +106,7 @@ model:
   name: MIR
   hidden_layers: [64, 64]
 """
-"""Twenty-four rounds of a good tenth of a second: long enough to be killed in the middle of any of them."""
+"""Sixteen rounds of a good tenth of a second: long enough to be killed in the middle of any of them."""
 
 
 @pytest.fixture(scope="module")
