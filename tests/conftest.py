@@ -1,12 +1,14 @@
 """Fixtures that several packages' tests share, and the skip of tests that need hardware which is not there."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from tests.experiments import QUICK, ROOT
+from tests.processes.pair import Pair
 
 # How long one example takes says more of what else the machine does than of the code.
 settings.register_profile("unhurried", deadline=None)
@@ -34,6 +36,14 @@ def digits_config(tmp_path: Path) -> Path:
     path = tmp_path / "quick.yaml"
     path.write_text(QUICK)
     return path
+
+
+@pytest.fixture(scope="session")
+def pair() -> Iterator[Pair]:
+    """Runs scripts by two processes."""
+    pair = Pair()
+    yield pair
+    pair.close()
 
 
 @pytest.fixture(scope="session")

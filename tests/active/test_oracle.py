@@ -18,6 +18,7 @@ from PIL import Image
 from src.active.pool import HELD_OUT
 from src.data import given_labels
 from tests.experiments import ROOT, Outcome, committed, environment, results, run_cli, tree
+from tests.processes.pair import Pair
 
 CLASSES = ("ant", "bee", "cow")
 COUNT = 12
@@ -472,20 +473,12 @@ def test_killed_at_any_moment_it_comes_to_the_same(tmp_path: Path) -> None:
     assert len(paths) == len(set(paths)) == 9 + 6 + 4 + 6
 
 
-def test_of_several_processes_the_first_asks_and_all_learn(own: Experiment) -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command = [*torchrun, "active_learning_classification.py", *own.arguments()]
-
-    def run() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300, check=False
-        )
-
-    first = run()
-    assert first.returncode == 0, first.stderr
-    assert first.stdout.count("waits for 15 labels") == 1
+def test_of_several_processes_the_first_asks_and_all_learn(pair: Pair, own: Experiment) -> None:
+    first = pair.run("active_learning_classification.py", *own.arguments())
+    assert first.statuses == [0, 0], first.err
+    assert "".join(first.out).count("waits for 15 labels") == 1
     own.answer()
-    second = run()
-    assert second.returncode == 0, second.stderr
-    assert second.stdout.count("waits for 4 labels") == 1
+    second = pair.run("active_learning_classification.py", *own.arguments())
+    assert second.statuses == [0, 0], second.err
+    assert "".join(second.out).count("waits for 4 labels") == 1
     assert committed(own.to_label.parent) == 1

@@ -28,6 +28,7 @@ from src.utils.console import RunConsole
 from src.utils.errors import UserError
 from src.utils.records import RunRecords
 from src.utils.seeding import RoundSeeds
+from tests.experiments import unrendered
 
 SEEDS, CPU = RoundSeeds(3, 0), torch.device("cpu")
 MEMBERS = {
@@ -103,8 +104,9 @@ DISTINCT = [
 
 @pytest.mark.parametrize(("heuristic", "members"), DISTINCT)
 def test_every_pair_runs_its_rounds(
-    heuristic: str, members: str, streets: DataBundle, tmp_path: Path
+    heuristic: str, members: str, streets: DataBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", unrendered)
     records = run(config(heuristic, members), streets, tmp_path)
     assert [row["labelled"] for row in records.rows] == [4, 7]
     assert records.finished

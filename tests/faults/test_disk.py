@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.experiments import ROOT, Outcome, committed, environment, parts, results, run_cli, tree
+from tests.experiments import ROOT, Outcome, committed, environment, parts, results, run_cli, tree, unrendered
 from tests.faults.disk import AFTER, BEFORE, Disk, Point
 
 Command = tuple[str | Path, ...]
@@ -22,11 +22,7 @@ Command = tuple[str | Path, ...]
 @pytest.fixture(autouse=True)
 def drawn_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes most of the time; how its file is written is what matters."""
-
-    def picture(_: object, file: Any, **__: object) -> None:
-        file.write(b"a picture" * 1000)
-
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", picture)
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", unrendered)
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
-"""What processes compute together, by name. ``python -m tests.processes.computed FOLDER`` under torchrun computes all
-of it and leaves ``FOLDER/<process>.pt``; the tests compare that with what this process computes alone."""
+"""What processes compute together, by name. ``computed.py FOLDER`` by several processes computes all of it and leaves
+``FOLDER/<process>.pt``; the tests compare that with what this process computes alone."""
 
 import sys
 from collections.abc import Callable

@@ -1,5 +1,5 @@
-"""``torchrun -m tests.processes.stopped STEP -- ARGUMENTS``: the command line, whose second process alone hears SIGUSR1
-right before that step of training, counted over the whole run."""
+"""``stopped.py STEP -- ARGUMENTS``: the command line, whose second process alone hears SIGUSR1 right before that step
+of training, counted over the whole run."""
 
 import os
 import signal

@@ -1,6 +1,5 @@
 """Two processes come to what one comes to, and when one dies the other ends."""
 
-import json
 import os
 import signal
 import subprocess
@@ -11,28 +10,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.experiments import ROOT, environment, results, rows, run_cli
+from tests.experiments import ROOT, Outcome, committed, environment, results, rows, run_cli
 from tests.processes.computed import COMPUTED
-from tests.test_resume import command, settings
+from tests.processes.pair import PATIENCE, Pair
+from tests.test_resume import Command, command
 
 EXACT = {"scores_of_chance", "batch_aware_picks", "ranked_counts_beyond_their_capacity"}
-PATIENCE = 300
-"""Seconds after which processes hang for certain, on however busy a machine."""
-
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+CLASSIFICATION, SEGMENTATION = "active_learning_classification.py", "active_learning_segmentation.py"
 
 
 @pytest.fixture(scope="module")
-def by_two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, list[torch.Tensor]]]:
+def by_two(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, list[torch.Tensor]]]:
     """What each of two processes computed."""
     folder = tmp_path_factory.mktemp("by_two")
-    subprocess.run(
-        [*TORCHRUN, "-m", "tests.processes.computed", str(folder)],
-        cwd=ROOT,
-        env=environment(),
-        check=True,
-        timeout=PATIENCE,
-    )
+    ended = pair.run("tests/processes/computed.py", folder)
+    assert ended.statuses == [0, 0], ended.err
     return [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(2)]
 
 
@@ -91,28 +83,8 @@ model: {name: drn_d_22, dropout_probabilities: []}
 """
 
 
-def two(config: Path, outputs: Path, *overrides: str, script: str = "classification") -> list[str]:
-    return [
-        *TORCHRUN,
-        f"active_learning_{script}.py",
-        *map(str, command(config, outputs, *overrides)),
-        "--device",
-        "cpu",
-    ]
-
-
-def run_two(
-    config: Path, outputs: Path, *overrides: str, script: str = "classification"
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        two(config, outputs, *overrides, script=script),
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+def on_cpus(config: Path, outputs: Path, *overrides: str) -> Command:
+    return *command(config, outputs, *overrides), "--device", "cpu"
 
 
 @pytest.fixture
@@ -123,11 +95,12 @@ def small(tmp_path: Path) -> Path:
 
 
 def test_whole_runs_start_alike_and_come_to_the_same_accuracy_within_noise(
-    small: Path, tmp_path: Path
+    pair: Pair, small: Path, tmp_path: Path
 ) -> None:
-    found = run_two(small, tmp_path / "two")
-    assert found.returncode == 0, found.stderr
-    assert found.stdout.count("round  3/3") == 3, "the first process alone speaks"
+    ended = pair.run(CLASSIFICATION, *on_cpus(small, tmp_path / "two"))
+    assert ended.statuses == [0, 0], ended.err
+    assert ended.out[0].count("round  3/3") == 3
+    assert not ended.out[1], "the first process alone speaks"
     assert run_cli(*command(small, tmp_path / "one")).status == 0
     both = [results(tmp_path / name, "small") for name in ("two", "one")]
     final = []
@@ -158,9 +131,9 @@ def close(ours: object, expected: object) -> bool:
     return ours == expected
 
 
-def test_without_chance_in_training_every_round_is_the_same(small: Path, tmp_path: Path) -> None:
+def test_without_chance_in_training_every_round_is_the_same(pair: Pair, small: Path, tmp_path: Path) -> None:
     overrides = (*NO_CHANCE, "training.epochs=5", "optimizer.type=sgd")
-    assert run_two(small, tmp_path / "two", *overrides).returncode == 0
+    assert pair.run(CLASSIFICATION, *on_cpus(small, tmp_path / "two", *overrides)).statuses == [0, 0]
     assert run_cli(*command(small, tmp_path / "one", *overrides)).status == 0
     ours, expected = (results(tmp_path / name, "small")["run_1"] for name in ("two", "one"))
     assert ours["labels"] == expected["labels"]
@@ -170,12 +143,12 @@ def test_without_chance_in_training_every_round_is_the_same(small: Path, tmp_pat
     ][:1]
 
 
-def test_street_scenes_come_to_the_same_metrics(tmp_path: Path) -> None:
+def test_street_scenes_come_to_the_same_metrics(pair: Pair, tmp_path: Path) -> None:
     config = tmp_path / "streets.yaml"
     config.write_text(STREETS)
     sgd = "optimizer.type=sgd"
-    found = run_two(config, tmp_path / "two", sgd, script="segmentation")
-    assert found.returncode == 0, found.stderr
+    ended = pair.run(SEGMENTATION, *on_cpus(config, tmp_path / "two", sgd))
+    assert ended.statuses == [0, 0], ended.err
     assert run_cli(*command(config, tmp_path / "one", sgd), task="segmentation").status == 0
     ours, expected = (rows(tmp_path / name / "small" / "run_1") for name in ("two", "one"))
     for row, other in zip(ours, expected, strict=True):
@@ -188,136 +161,119 @@ def test_street_scenes_come_to_the_same_metrics(tmp_path: Path) -> None:
 # ---- what may befall one of them ----------------------------------------------------------------------------------
 
 
-def workers(launcher: subprocess.Popen[str]) -> list[int]:
-    """The process numbers of what torchrun started, by rank."""
-    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
-    ranked = []
-    for child in map(int, children):
-        variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
-        ranks = [value for value in variables if value.startswith(b"RANK=")]
-        if ranks:
-            ranked.append((int(ranks[0][5:]), child))
-    return [child for _, child in sorted(ranked)]
-
-
-def started(config: Path, outputs: Path, *overrides: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        two(config, outputs, *overrides),
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for_round(run: Path, count: int, launcher: subprocess.Popen[str]) -> None:
-    path, deadline = run / "rounds.jsonl", time.monotonic() + PATIENCE
-    while not path.exists() or len(path.read_text().splitlines()) < count:
-        assert launcher.poll() is None, launcher.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-LONGER = (*NO_CHANCE, "training.iterations=6", "training.epochs=50", "training.early_stopping=false")
-
-
-@pytest.fixture(scope="module")
-def longer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
-    """A config, and the records of LONGER from two processes that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("longer")
-    config = folder / "small.yaml"
-    config.write_text(SMALL)
-    found = run_two(config, folder / "undisturbed", *LONGER)
-    assert found.returncode == 0, found.stderr
-    return config, results(folder / "undisturbed", "small")
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in Linux's /proc")
-@pytest.mark.parametrize("rank", [0, 1])
-def test_when_one_process_is_killed_the_other_ends_and_the_run_goes_on_later(
-    rank: int, longer: tuple[Path, dict[str, object]], tmp_path: Path
+def test_one_process_is_asked_to_stop_and_all_go_on_from_that_step(
+    pair: Pair, small: Path, tmp_path: Path
 ) -> None:
-    config, undisturbed = longer
-    outputs = tmp_path / "outputs"
-    launcher = started(config, outputs, *LONGER)
-    wait_for_round(outputs / "small" / "run_1", 2, launcher)
-    pair = workers(launcher)
-    assert len(pair) == 2
-    # Not the launcher, which would end the other: it has to notice by itself.
-    os.kill(launcher.pid, signal.SIGSTOP)
-    os.kill(pair[rank], signal.SIGKILL)
-    killed_at = time.monotonic()
-    other = Path(f"/proc/{pair[1 - rank]}/stat")
-    while other.exists() and other.read_text().rsplit(")", 1)[1].split()[0] != "Z":
-        assert time.monotonic() < killed_at + 60
-        time.sleep(0.05)
-    os.kill(launcher.pid, signal.SIGCONT)
-    _, err = launcher.communicate(timeout=PATIENCE)
-    assert launcher.returncode != 0
-    assert f"process {1 - rank} of 2, from 0: another process of this run has ended" in err
-    assert "error: " in err
-    done = len((outputs / "small" / "run_1" / "rounds.jsonl").read_text().splitlines())
-    assert 2 <= done < 6
-    assert run_two(config, outputs, *LONGER).returncode == 0
-    assert results(outputs, "small") == undisturbed
-
-
-def test_one_process_is_asked_to_stop_and_all_go_on_from_that_step(small: Path, tmp_path: Path) -> None:
     """With dropout, of which each process draws its own."""
     overrides = ("runs=1", "training.epochs=4")
     undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
-    assert run_two(small, undisturbed, *overrides).returncode == 0
-    arguments = [*map(str, command(small, stopped, *overrides)), "--device", "cpu"]
-    for step in (14, 6):  # 12 steps, then 20, then 32: in the second round, and further on in it
-        found = subprocess.run(
-            [*TORCHRUN, "-m", "--", "tests.processes.stopped", str(step), "--", *arguments],
-            cwd=ROOT,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert "exitcode  : 75" in found.stderr
-        assert found.stderr.count("stopped; nothing finished is lost") == 1
+    assert pair.run(CLASSIFICATION, *on_cpus(small, undisturbed, *overrides)).statuses == [0, 0]
+    arguments = on_cpus(small, stopped, *overrides)
+    for step in ("14", "6"):  # 12 steps, then 20, then 32: in the second round, and further on in it
+        ended = pair.run("tests/processes/stopped.py", step, "--", *arguments)
+        assert ended.statuses == [75, 75]
+        assert "".join(ended.err).count("stopped; nothing finished is lost") == 1
         assert (stopped / "small" / "run_1" / "training.pt").exists()
-    assert run_two(small, stopped, *overrides).returncode == 0
+    assert pair.run(CLASSIFICATION, *arguments).statuses == [0, 0]
     assert results(stopped, "small") == results(undisturbed, "small")
 
 
-def test_a_schedulers_signal_to_torchrun_is_heard_by_all(
-    longer: tuple[Path, dict[str, object]], tmp_path: Path
+class Launcher:
+    """torchrun with two processes of a run."""
+
+    def __init__(self, config: Path, outputs: Path, *overrides: str) -> None:
+        arguments = map(str, on_cpus(config, outputs, *overrides))
+        self.run_folder = outputs / "small" / "run_1"
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"),
+                *(CLASSIFICATION, *arguments),
+            ],
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def outcome(self) -> Outcome:
+        """Of what has come to its end by itself."""
+        out, err = self.process.communicate(timeout=PATIENCE)
+        return Outcome(self.process.returncode, out, err)
+
+    def wait_for_round(self, count: int) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while committed(self.run_folder) < count:
+            assert self.process.poll() is None, self.outcome()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def workers(self) -> list[int]:
+        """The process numbers of what torchrun started, by rank."""
+        number = self.process.pid
+        children = Path(f"/proc/{number}/task/{number}/children").read_text().split()
+        ranked = []
+        for child in map(int, children):
+            variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+            ranks = [value for value in variables if value.startswith(b"RANK=")]
+            if ranks:
+                ranked.append((int(ranks[0][5:]), child))
+        return [child for _, child in sorted(ranked)]
+
+    def kill(self, rank: int) -> Outcome:
+        """Kill the one process, wait for the end of the other, and let torchrun end."""
+        pair = self.workers()
+        assert len(pair) == 2
+        # Not the launcher, which would end the other: it has to notice by itself.
+        self.process.send_signal(signal.SIGSTOP)
+        os.kill(pair[rank], signal.SIGKILL)
+        killed_at = time.monotonic()
+        other = Path(f"/proc/{pair[1 - rank]}/stat")
+        while other.exists() and other.read_text().rsplit(")", 1)[1].split()[0] != "Z":
+            assert time.monotonic() < killed_at + 60
+            time.sleep(0.05)
+        self.process.send_signal(signal.SIGCONT)
+        return self.outcome()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in Linux's /proc")
+def test_when_one_process_is_killed_or_all_are_asked_to_stop_the_run_goes_on_later(
+    pair: Pair, small: Path, tmp_path: Path
 ) -> None:
-    config, undisturbed = longer
-    outputs = tmp_path / "outputs"
-    launcher = started(config, outputs, *LONGER)
-    wait_for_round(outputs / "small" / "run_1", 1, launcher)
-    launcher.send_signal(signal.SIGTERM)  # torchrun hands it on
-    _, err = launcher.communicate(timeout=PATIENCE)
-    assert "stopped; nothing finished is lost" in err
-    assert run_two(config, outputs, *LONGER).returncode == 0
-    assert results(outputs, "small") == undisturbed
+    """The first process is killed, later on the second, and then a scheduler has its signal handed on by torchrun."""
+    longer = (*NO_CHANCE, "training.iterations=6", "training.epochs=20", "training.early_stopping=false")
+    undisturbed, outputs = tmp_path / "undisturbed", tmp_path / "outputs"
+    assert pair.run(CLASSIFICATION, *on_cpus(small, undisturbed, *longer)).statuses == [0, 0]
+    for rank in (0, 1):
+        launcher = Launcher(small, outputs, *longer)
+        launcher.wait_for_round(1 + rank)
+        ended = launcher.kill(rank)
+        assert ended.status != 0
+        assert f"process {1 - rank} of 2, from 0: another process of this run has ended" in ended.err
+        assert "error: " in ended.err
+        assert 1 + rank <= committed(launcher.run_folder) < 6
+    launcher = Launcher(small, outputs, *longer)
+    launcher.wait_for_round(3)
+    launcher.process.send_signal(signal.SIGTERM)
+    assert "stopped; nothing finished is lost" in launcher.outcome().err
+    assert 3 <= committed(launcher.run_folder) < 6
+    last = Launcher(small, outputs, *longer).outcome()
+    assert last.status == 0, last.err
+    assert last.out.count("round  6/6") == 1
+    assert results(outputs, "small") == results(undisturbed, "small")
 
 
 def test_an_error_of_all_is_said_once(small: Path, tmp_path: Path) -> None:
-    found = run_two(small, tmp_path / "outputs", "training.heuristic=entopy")
-    assert found.returncode != 0
-    assert found.stderr.count("error: ") == 1
-    assert "training.heuristic" in found.stderr
-    assert "Traceback" not in found.stderr.split("error: ")[1].split("\n")[0]
+    ended = Launcher(small, tmp_path / "outputs", "training.heuristic=entopy").outcome()
+    assert ended.status != 0
+    assert ended.err.count("error: ") == 1
+    assert "training.heuristic" in ended.err
+    assert "Traceback" not in ended.err.split("error: ")[1].split("\n")[0]
 
 
-def test_a_process_without_the_others_is_refused(small: Path, tmp_path: Path) -> None:
-    alone = {**environment(), "WORLD_SIZE": "two"}
-    found = subprocess.run(
-        [sys.executable, "active_learning_classification.py", "--config_path", str(small), *settings()],
-        cwd=ROOT,
-        env=alone,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert found.returncode == 2
-    assert found.stderr.startswith("error: WORLD_SIZE 'two' is no number")
-    assert json.dumps(found.stdout) == '""'
+def test_a_process_without_the_others_is_refused(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    outcome = run_cli("--config_path", small)
+    assert outcome.status == 2
+    assert outcome.err.startswith("error: WORLD_SIZE 'two' is no number")
+    assert outcome.out == ""

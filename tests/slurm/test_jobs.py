@@ -38,20 +38,21 @@ def at_a_prompt(project: Project, *overrides: str) -> dict[str, Any]:
 
 
 def test_an_array_gives_what_runs_at_a_prompt_give(project: Project, cluster: Cluster) -> None:
-    expected = at_a_prompt(project, "training.epochs=3")
-    runs, merging = submit(project, "quick", "--time=10", "--cpus-per-task=1", "--", "training.epochs=3")
+    overrides = "runs=2", "training.epochs=3"
+    expected = at_a_prompt(project, *overrides)
+    runs, merging = submit(project, "quick", "--time=10", "--cpus-per-task=1", "--", *overrides)
     # Whoever goes on editing changes nothing that is queued.
     config = project.folder / "experiment_configs" / "final_runs" / "quick.yaml"
     config.write_text(config.read_text().replace("lr: 0.01", "lr: 0.5"))
     cluster.finish()
     assert results(project.outputs, "quick") == expected
-    assert {cluster.state(f"{runs}_{run}")["JobState"] for run in (1, 2, 3)} == {"COMPLETED"}
+    assert {cluster.state(f"{runs}_{run}")["JobState"] for run in (1, 2)} == {"COMPLETED"}
     assert cluster.state(f"{runs}_1")["TimeLimit"] == "00:10:00"
     assert cluster.state(merging)["JobState"] == "COMPLETED"
     logs = project.outputs / "quick" / "logs"
-    assert "run 2/3" in (logs / f"run_2_job_{runs}.out").read_text()
+    assert "run 2/2" in (logs / f"run_2_job_{runs}.out").read_text()
     merged = (logs / f"merge_job_{merging}.out").read_text()
-    assert [f"run {run}    finished, 3 rounds" in merged for run in (1, 2, 3)] == [True] * 3
+    assert [f"run {run}    finished, 3 rounds" in merged for run in (1, 2)] == [True] * 2
     assert (project.outputs / "quick" / "learning_curve.png").exists()
 
 
