@@ -24,6 +24,7 @@ HEURISTICS = {
     "batchbald": "BatchBALD",
     "badge": "BADGE",
     "coreset": "CoreSet",
+    "hidden_coverage": "Hidden coverage",
     "typiclust": "TypiClust",
     "probcover": "ProbCover",
 }
