@@ -17,6 +17,10 @@ METHODS = {
     "batchbald": "BatchBALD",
     "batch_hu": "Batch-aware HU",
     "batch_hu_kde": "Batch-aware HU-KDE",
+    "coreset": "CoreSet",
+    "typiclust": "TypiClust",
+    "badge": "BADGE",
+    "hidden_coverage": "Hidden coverage",
 }
 
 HEURISTICS = {

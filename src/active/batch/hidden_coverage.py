@@ -36,7 +36,7 @@ def hidden_coverage(
     mini-batch Active Learning"), who clusters the most uncertain inputs alone and knows of no labelled ones. Scores are
     an input's part of the sum before any pick. Time goes with N·D·(L + count); N numbers are held beside the features.
     """
-    among_R = _doubted(doubt_N, LEAST_INPUTS * count)
+    among_R = _doubted(doubt_N, LEAST_INPUTS * max(count, 1))
     pool, doubt_R = Points.of(features_N_D[among_R]), doubt_N[among_R].to(features_N_D)
     uncovered_R = pool.nearest_squares(labelled_features_L_D)
     scores_N = torch.zeros_like(features_N_D[:, 0]).index_copy_(0, among_R, doubt_R * uncovered_R)
