@@ -7,9 +7,9 @@ from torch import Tensor
 from src.active.batch.base import Batch, Picks, batch_heuristic
 from src.active.batch.geometry import Points
 
-LLOYD_ROUNDS = 3
+LLOYD_ROUNDS = 10
 NEGLIGIBLE = 1e-3
-"""Of all doubt, what the least doubted inputs may hold together and be left out: in late rounds most of the pool."""
+"""Of all weight, what the lightest inputs may hold together and be left out: in late rounds most of the pool."""
 LEAST_INPUTS = 10
 """Inputs for each pick that are never left out."""
 DRAWN_AT_ONCE = 64
@@ -23,7 +23,7 @@ def hidden_coverage(
     count: int,
     generator: torch.Generator,
 ) -> Batch:
-    """The batch B that leaves least of Σ_x doubt(x) · min over y in L ∪ B of |h(x) − h(y)|², nearly.
+    """The batch B that leaves least of Σ_x (doubt(x) · min over y in L ∪ B of |h(x) − h(y)|)², nearly.
 
     The squared distance to the nearest labelled input is the surprise of h(x) under narrow Gaussian kernels on the
     labelled features, but for constants; doubt, 1 − (p₁ − p₂), is what the classifier reads from the same h(x). Where
@@ -34,43 +34,45 @@ def hidden_coverage(
     drawn as in k-means++ (Arthur & Vassilvitskii 2007) and moved by a few of Lloyd's rounds, and the input nearest to
     each is picked, those first that take most off the sum. Margin-weighted k-means is due to Zhdanov 2019 ("Diverse
     mini-batch Active Learning"), who clusters the most uncertain inputs alone and knows of no labelled ones. Scores are
-    an input's part of the sum before any pick. Time goes with N·D·(L + count); N numbers are held beside the features.
+    an input's part of the sum before any pick, 0 if it was left out for its little doubt. Time goes with N·D·(L +
+    count), and N numbers are held beside the features.
     """
-    among_R = _doubted(doubt_N, LEAST_INPUTS * max(count, 1))
-    pool, doubt_R = Points.of(features_N_D[among_R]), doubt_N[among_R].to(features_N_D)
+    weight_N = doubt_N.square()
+    among_R = _weighty(weight_N, LEAST_INPUTS * max(count, 1))
+    pool, weight_R = Points.of(features_N_D[among_R]), weight_N[among_R].to(features_N_D)
     uncovered_R = pool.nearest_squares(labelled_features_L_D)
-    scores_N = torch.zeros_like(features_N_D[:, 0]).index_copy_(0, among_R, doubt_R * uncovered_R)
+    scores_N = torch.zeros_like(features_N_D[:, 0]).index_copy_(0, among_R, weight_R * uncovered_R)
     picks = Picks(scores_N, count)
-    while picks.wanting and bool((doubt_R * uncovered_R > 0).any()):
+    while picks.wanting and bool((weight_R * uncovered_R > 0).any()):
         missing = picks.wanted - len(picks.positions)
-        drawn = _draw(pool, doubt_R, uncovered_R, missing, generator)
-        centres_M_D = _move(pool, doubt_R, uncovered_R, pool.features_N_D[drawn])
-        nearest = _nearest_inputs(pool, doubt_R, uncovered_R, centres_M_D)
+        drawn = _draw(pool, weight_R, uncovered_R, missing, generator)
+        centres_M_D = _move(pool, weight_R, uncovered_R, pool.features_N_D[drawn])
+        nearest = _nearest_inputs(pool, weight_R, uncovered_R, centres_M_D)
         if not nearest:  # distances are all rounding
             break
         for position in among_R[nearest].tolist():
             picks.add(position, scores_N[position].item())
         # Cells that ran empty gave nothing: as many are drawn anew beside what was picked.
         uncovered_R = _covered_by(pool, uncovered_R, nearest)
-    for position in torch.randperm(len(doubt_N), generator=generator).tolist():
+    for position in torch.randperm(len(weight_N), generator=generator).tolist():
         if picks.wanting and picks.open_N[position]:
             picks.add(position, 0.0)
     return picks.batch()
 
 
-def _doubted(doubt_N: Tensor, least: int) -> Tensor:
-    """Positions of the inputs that hold nearly all doubt, or of the ``least`` most doubted where those are more."""
-    ascending_N = doubt_N.cpu().double().sort(stable=True)
+def _weighty(weight_N: Tensor, least: int) -> Tensor:
+    """Positions of the inputs that hold nearly all weight, or of the ``least`` heaviest where those are more."""
+    ascending_N = weight_N.cpu().double().sort(stable=True)
     running_N = ascending_N.values.cumsum(dim=0)
     left_out = int((running_N <= NEGLIGIBLE * running_N[-1]).sum())
-    left_out = max(0, min(left_out, len(doubt_N) - least))
-    return ascending_N.indices[left_out:].sort().values.to(doubt_N.device)
+    left_out = max(0, min(left_out, len(weight_N) - least))
+    return ascending_N.indices[left_out:].sort().values.to(weight_N.device)
 
 
 def _draw(
-    pool: Points, doubt_N: Tensor, uncovered_N: Tensor, count: int, generator: torch.Generator
+    pool: Points, weight_N: Tensor, uncovered_N: Tensor, count: int, generator: torch.Generator
 ) -> list[int]:
-    """Positions drawn one after the other in proportion to doubt and squared distance to all that cover, drawn ones
+    """Positions drawn one after the other in proportion to weight and squared distance to all that cover, drawn ones
     included; fewer than ``count`` where everything is covered.
 
     Many are drawn at once and each stays with the probability by which those before it have lowered its weight: the
@@ -78,7 +80,7 @@ def _draw(
     """
     drawn: list[int] = []
     while len(drawn) < count:
-        running_N = (doubt_N * uncovered_N).cpu().double().cumsum(dim=0)
+        running_N = (weight_N * uncovered_N).cpu().double().cumsum(dim=0)
         if not running_N[-1] > 0:
             break
         uniform_2_B = torch.rand(2, min(DRAWN_AT_ONCE, count - len(drawn)), generator=generator).double()
@@ -105,13 +107,17 @@ def _covered_by(pool: Points, uncovered_N: Tensor, positions: list[int]) -> Tens
     return uncovered_N
 
 
-def _move(pool: Points, doubt_N: Tensor, uncovered_N: Tensor, centres_M_D: Tensor) -> Tensor:
-    """Centres after a few of Lloyd's rounds: each at the mean of its cell, every input counting as much as its doubt.
-    What is nearer to something that covers it already is in no cell."""
+def _move(pool: Points, weight_N: Tensor, uncovered_N: Tensor, centres_M_D: Tensor) -> Tensor:
+    """Centres after some of Lloyd's rounds, each at the weighted mean of its cell. What is nearer to something that
+    covers it already is in no cell."""
+    before_N: Tensor | None = None
     for _ in range(LLOYD_ROUNDS):
         cell_N, _ = _cells(pool, uncovered_N, centres_M_D)
+        if before_N is not None and torch.equal(cell_N, before_N):
+            break
+        before_N = cell_N
         own_N = cell_N >= 0
-        rows, weight_R = cell_N[own_N], doubt_N[own_N]
+        rows, weight_R = cell_N[own_N], weight_N[own_N]
         mass_M = torch.zeros_like(centres_M_D[:, 0]).index_add_(0, rows, weight_R)
         sums_M_D = torch.zeros_like(centres_M_D).index_add_(
             0, rows, pool.features_N_D[own_N] * weight_R[:, None]
@@ -121,7 +127,7 @@ def _move(pool: Points, doubt_N: Tensor, uncovered_N: Tensor, centres_M_D: Tenso
     return centres_M_D
 
 
-def _nearest_inputs(pool: Points, doubt_N: Tensor, uncovered_N: Tensor, centres_M_D: Tensor) -> list[int]:
+def _nearest_inputs(pool: Points, weight_N: Tensor, uncovered_N: Tensor, centres_M_D: Tensor) -> list[int]:
     """The input of each cell that is nearest to its centre; those cells first that take most off the sum."""
     cell_N, squares_N = _cells(pool, uncovered_N, centres_M_D)
     rows_R = (cell_N >= 0).nonzero().flatten()
@@ -131,7 +137,7 @@ def _nearest_inputs(pool: Points, doubt_N: Tensor, uncovered_N: Tensor, centres_
     first_R = torch.ones_like(cells_R, dtype=torch.bool)
     first_R[1:] = cells_R[1:] != cells_R[:-1]
     gain_M = torch.zeros_like(centres_M_D[:, 0]).index_add_(
-        0, cells_R, (doubt_N * (uncovered_N - squares_N))[rows_R]
+        0, cells_R, (weight_N * (uncovered_N - squares_N))[rows_R]
     )
     order_K = gain_M[cells_R[first_R]].argsort(descending=True, stable=True)
     return rows_R[first_R][order_K].tolist()

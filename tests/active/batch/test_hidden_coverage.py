@@ -18,10 +18,10 @@ from tests.active.evidence import blobs, evidence, generator, run
 
 
 def left(given_: dict[str, torch.Tensor], positions_Q: torch.Tensor) -> float:
-    """Σ doubt · squared distance to the nearest labelled or picked input, of all distances."""
+    """Σ (doubt · distance to the nearest labelled or picked input)², of all distances."""
     covering = torch.cat([given_["labelled_features"], given_["features"][positions_Q]]).double()
     squares_N = torch.cdist(given_["features"].double(), covering).square().amin(dim=1)
-    return float((given_["doubt"] * squares_N).sum())
+    return float((given_["doubt"].square() * squares_N).sum())
 
 
 @given(seed=st.integers(0, 10**6), count=st.integers(8, 20))
@@ -74,7 +74,7 @@ def test_scores_are_parts_of_the_sum_before_any_pick() -> None:
     given_ = evidence(80)
     batch = run("hidden_coverage", given_, 10)
     squares_N = torch.cdist(given_["features"].double(), given_["labelled_features"].double()).square()
-    expected_N = given_["doubt"] * squares_N.amin(dim=1)
+    expected_N = given_["doubt"].square() * squares_N.amin(dim=1)
     torch.testing.assert_close(batch.pool_scores_N, expected_N, rtol=1e-4, atol=1e-4)
     assert torch.equal(batch.scores_Q, batch.pool_scores_N[batch.positions_Q])
 
@@ -82,20 +82,20 @@ def test_scores_are_parts_of_the_sum_before_any_pick() -> None:
 def test_many_draws_at_once_have_the_law_of_single_ones() -> None:
     """Three draws of six inputs, each in proportion to what those before it leave uncovered."""
     pool_N_D = torch.randn(6, 2, generator=generator(1)).double()
-    doubt_N, labelled_1_D = torch.linspace(0.2, 1, 6).double(), torch.zeros(1, 2).double()
+    weight_N, labelled_1_D = torch.linspace(0.2, 1, 6).double(), torch.zeros(1, 2).double()
     pool = Points.of(pool_N_D)
     uncovered_N = pool.nearest_squares(labelled_1_D)
 
     def chance(order: tuple[int, ...]) -> float:
         covering, product = labelled_1_D, 1.0
         for position in order:
-            weights = doubt_N * torch.cdist(pool_N_D, covering).square().amin(dim=1)
+            weights = weight_N * torch.cdist(pool_N_D, covering).square().amin(dim=1)
             product *= float(weights[position] / weights.sum())
             covering = torch.cat([covering, pool_N_D[position, None]])
         return product
 
     orders, draw, times = list(permutations(range(6), 3)), generator(2), 6000
-    found = Counter(tuple(hidden_coverage._draw(pool, doubt_N, uncovered_N, 3, draw)) for _ in range(times))
+    found = Counter(tuple(hidden_coverage._draw(pool, weight_N, uncovered_N, 3, draw)) for _ in range(times))
     expected = [times * chance(order) for order in orders]
     assert sum(expected) == pytest.approx(times)
     assert chisquare([found[order] for order in orders], expected).pvalue > 0.001
@@ -104,21 +104,21 @@ def test_many_draws_at_once_have_the_law_of_single_ones() -> None:
 def test_centres_move_as_scikit_learns_where_nothing_is_labelled_nearby() -> None:
     draw = generator(3)
     pool_N_D, _ = blobs(300, 5, draw)
-    doubt_N = torch.rand(300, generator=draw)
+    weight_N = torch.rand(300, generator=draw)
     pool = Points.of(pool_N_D)
     far_N = torch.full((300,), torch.inf)
-    centres_M_D = hidden_coverage._move(pool, doubt_N, far_N, pool.features_N_D[:8])
+    centres_M_D = hidden_coverage._move(pool, weight_N, far_N, pool.features_N_D[:8])
     theirs = KMeans(8, init=pool.features_N_D[:8].numpy(), n_init=1, max_iter=hidden_coverage.LLOYD_ROUNDS)
-    theirs.fit(pool.features_N_D.numpy(), sample_weight=doubt_N.numpy())
+    theirs.fit(pool.features_N_D.numpy(), sample_weight=weight_N.numpy())
     np.testing.assert_allclose(centres_M_D.numpy(), theirs.cluster_centers_, rtol=1e-3, atol=1e-4)
 
 
-def test_what_hardly_any_doubt_lies_on_is_left_out_unless_it_is_needed() -> None:
-    doubt_N = torch.tensor([1e-6, 0.5, 1e-6, 0.25, 0.3, 1e-6], dtype=torch.float64)
-    assert hidden_coverage._doubted(doubt_N, 1).tolist() == [1, 3, 4]
-    assert hidden_coverage._doubted(doubt_N, 5).tolist() == [1, 2, 3, 4, 5]
-    assert hidden_coverage._doubted(doubt_N, 60).tolist() == list(range(6))
-    assert hidden_coverage._doubted(torch.zeros(4), 2).tolist() == [2, 3]
+def test_what_hardly_any_weight_lies_on_is_left_out_unless_it_is_needed() -> None:
+    weight_N = torch.tensor([1e-6, 0.5, 1e-6, 0.25, 0.3, 1e-6], dtype=torch.float64)
+    assert hidden_coverage._weighty(weight_N, 1).tolist() == [1, 3, 4]
+    assert hidden_coverage._weighty(weight_N, 5).tolist() == [1, 2, 3, 4, 5]
+    assert hidden_coverage._weighty(weight_N, 60).tolist() == list(range(6))
+    assert hidden_coverage._weighty(torch.zeros(4), 2).tolist() == [2, 3]
 
 
 def test_picks_do_not_depend_on_the_size_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
