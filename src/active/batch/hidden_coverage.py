@@ -37,7 +37,18 @@ def hidden_coverage(
     an input's part of the sum before any pick, 0 if it was left out for its little doubt. Time goes with N·D·(L +
     count), and N numbers are held beside the features.
     """
-    weight_N = doubt_N.square()
+    return cover(features_N_D, labelled_features_L_D, doubt_N.square(), count, generator)
+
+
+def cover(
+    features_N_D: Tensor,
+    labelled_features_L_D: Tensor,
+    weight_N: Tensor,
+    count: int,
+    generator: torch.Generator,
+    lloyd_rounds: int = LLOYD_ROUNDS,
+) -> Batch:
+    """The same of any weights that are not negative: a batch that leaves little of Σ_x weight(x) · min |h(x) − h(y)|²."""
     among_R = _weighty(weight_N, LEAST_INPUTS * max(count, 1))
     pool, weight_R = Points.of(features_N_D[among_R]), weight_N[among_R].to(features_N_D)
     uncovered_R = pool.nearest_squares(labelled_features_L_D)
@@ -46,7 +57,7 @@ def hidden_coverage(
     while picks.wanting and bool((weight_R * uncovered_R > 0).any()):
         missing = picks.wanted - len(picks.positions)
         drawn = _draw(pool, weight_R, uncovered_R, missing, generator)
-        centres_M_D = _move(pool, weight_R, uncovered_R, pool.features_N_D[drawn])
+        centres_M_D = _move(pool, weight_R, uncovered_R, pool.features_N_D[drawn], lloyd_rounds)
         nearest = _nearest_inputs(pool, weight_R, uncovered_R, centres_M_D)
         if not nearest:  # distances are all rounding
             break
@@ -107,11 +118,13 @@ def _covered_by(pool: Points, uncovered_N: Tensor, positions: list[int]) -> Tens
     return uncovered_N
 
 
-def _move(pool: Points, weight_N: Tensor, uncovered_N: Tensor, centres_M_D: Tensor) -> Tensor:
+def _move(
+    pool: Points, weight_N: Tensor, uncovered_N: Tensor, centres_M_D: Tensor, lloyd_rounds: int
+) -> Tensor:
     """Centres after some of Lloyd's rounds, each at the weighted mean of its cell. What is nearer to something that
     covers it already is in no cell."""
     before_N: Tensor | None = None
-    for _ in range(LLOYD_ROUNDS):
+    for _ in range(lloyd_rounds):
         cell_N, _ = _cells(pool, uncovered_N, centres_M_D)
         if before_N is not None and torch.equal(cell_N, before_N):
             break
