@@ -48,7 +48,7 @@ def cover(
     generator: torch.Generator,
     lloyd_rounds: int = LLOYD_ROUNDS,
 ) -> Batch:
-    """The same of any weights that are not negative: a batch that leaves little of Σ_x weight(x) · min |h(x) − h(y)|²."""
+    """The same of any weights from 0 on: a batch that leaves little of Σ_x weight(x) · min |h(x) − h(y)|²."""
     among_R = _weighty(weight_N, LEAST_INPUTS * max(count, 1))
     pool, weight_R = Points.of(features_N_D[among_R]), weight_N[among_R].to(features_N_D)
     uncovered_R = pool.nearest_squares(labelled_features_L_D)
