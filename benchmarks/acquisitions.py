@@ -1,8 +1,10 @@
 """Batch-aware acquisitions of a large pool, ours and others': CoreSet and BADGE against scikit-activeml, BatchBALD
-against batchbald_redux. Each picks the same number of inputs from the same features and log-probabilities.
+against batchbald_redux, hidden coverage against weighted k-means of scikit-learn. Each picks the same number of inputs
+from the same features and log-probabilities.
 
 scikit-activeml (Kottke et al. 2021) is asked through the ``query`` of its strategies, batchbald_redux (Kirsch et al.
-2019) through ``get_batchbald_batch`` with as many sampled outcomes as ours takes. The memory on a line is that of ours:
+2019) through ``get_batchbald_batch`` with as many sampled outcomes as ours takes; scikit-learn's k-means knows of no
+labelled inputs, and gets as many rounds as ours. The memory on a line is that of ours:
 how much larger the process was at its peak while picking than just before. A peer that has not finished after
 ``--limit`` seconds is stopped, and its line tells at least how much longer than ours it takes.
 """
@@ -14,6 +16,7 @@ import os
 import platform
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,10 +29,12 @@ from torch import Tensor
 from benchmarks._memory import peak, refuse_without_peaks, start_of_peak
 from src.active.batch import BATCH_HEURISTICS, LastLayer
 from src.active.batch.batchbald import LEAST_OUTCOMES, OUTCOMES_PER_LABEL
+from src.active.batch.hidden_coverage import LLOYD_ROUNDS
+from src.active.scoring import DOUBT
 from src.utils.errors import UserError
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-LABELLED, FEATURES, MEMBERS, CLASSES = 100, 128, 20, 10
+FEATURES, MEMBERS, CLASSES = 128, 20, 10
 
 
 @dataclass(frozen=True)
@@ -41,19 +46,24 @@ class Evidence:
     heads_K_D_C: Tensor
 
     @classmethod
-    def draw(cls, pool: int, seed: int = 0) -> "Evidence":
-        """That of ``pool`` inputs, in float32."""
+    def draw(cls, pool: int, labelled: int, seed: int = 0) -> "Evidence":
+        """That of ``pool`` inputs beside so many labelled ones, in float32."""
         generator = torch.Generator().manual_seed(seed)
         corners_C_D = torch.randn(CLASSES, FEATURES, generator=generator)
-        labels_P = torch.randint(CLASSES, (LABELLED + pool,), generator=generator)
-        noise_P_D = torch.randn(LABELLED + pool, FEATURES, generator=generator)
+        labels_P = torch.randint(CLASSES, (labelled + pool,), generator=generator)
+        noise_P_D = torch.randn(labelled + pool, FEATURES, generator=generator)
         features_P_D = (corners_C_D[labels_P] + noise_P_D).relu()
         heads_K_D_C = corners_C_D.T + torch.randn(MEMBERS, FEATURES, CLASSES, generator=generator)
-        return cls(features_P_D[LABELLED:], features_P_D[:LABELLED], 0.1 * heads_K_D_C)
+        return cls(features_P_D[labelled:], features_P_D[:labelled], 0.1 * heads_K_D_C)
 
-    def log_probs_N_K_C(self) -> Tensor:
-        """Of the pool, under every member."""
-        return torch.stack([(self.features_N_D @ head).log_softmax(1) for head in self.heads_K_D_C], dim=1)
+    def log_probs_N_K_C(self, members: int = MEMBERS) -> Tensor:
+        """Of the pool, under the first so many members."""
+        heads = self.heads_K_D_C[:members]
+        return torch.stack([(self.features_N_D @ head).log_softmax(1) for head in heads], dim=1)
+
+    def doubt_N(self) -> Tensor:
+        """Of the pool, under the first member."""
+        return DOUBT.score(self.log_probs_N_K_C(1)).double()
 
 
 @dataclass(frozen=True)
@@ -72,9 +82,8 @@ def ours(name: str, evidence: Evidence, count: int) -> list[int]:
     every: dict[str, Callable[[], object]] = {
         "features": lambda: evidence.features_N_D,
         "labelled_features": lambda: evidence.labelled_L_D,
-        "last_layer": lambda: LastLayer(
-            evidence.features_N_D, (evidence.features_N_D @ evidence.heads_K_D_C[0]).log_softmax(1)
-        ),
+        "last_layer": lambda: LastLayer(evidence.features_N_D, evidence.log_probs_N_K_C(1)[:, 0]),
+        "doubt": evidence.doubt_N,
         "member_log_probs": evidence.log_probs_N_K_C,
     }
     given = [every[kind]() for kind in entry.consumes]
@@ -125,10 +134,22 @@ def peer_batchbald(evidence: Evidence, count: int) -> list[int]:
         return list(get_batchbald_batch(evidence.log_probs_N_K_C(), count, outcomes).indices)
 
 
+def peer_hidden_coverage(evidence: Evidence, count: int) -> list[int]:
+    """scikit-learn's k-means, weighted by squared doubt, and the input nearest to each centre."""
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import pairwise_distances_argmin
+
+    features, weights = evidence.features_N_D.numpy(), evidence.doubt_N().square().numpy()
+    with warnings.catch_warnings(action="ignore"):  # that it has not converged
+        found = KMeans(count, n_init=1, max_iter=LLOYD_ROUNDS, random_state=0).fit(features, None, weights)
+    return pairwise_distances_argmin(found.cluster_centers_, features).tolist()
+
+
 METHODS = (
     Method("coreset", "scikit-activeml", "skactiveml", peer_coreset),
     Method("badge", "scikit-activeml", "skactiveml", peer_badge),
     Method("batchbald", "batchbald-redux", "batchbald_redux", peer_batchbald),
+    Method("hidden_coverage", "scikit-learn", "sklearn", peer_hidden_coverage),
 )
 
 
@@ -142,15 +163,16 @@ def main(arguments: Sequence[str]) -> None:
     methods = [method for method in METHODS if method.name in options.methods]
     for method in methods:
         _refuse_without(method)
-    evidence = Evidence.draw(options.pool)
+    evidence = Evidence.draw(options.pool, options.labelled)
     print(
-        f"{options.count} of {options.pool:,} inputs: {CLASSES} classes, {FEATURES} features, {MEMBERS} members\n"
+        f"{options.count:,} of {options.pool:,} inputs, {options.labelled:,} labelled: "
+        f"{CLASSES} classes, {FEATURES} features, {MEMBERS} members\n"
         f"{CORES} CPU cores, {torch.get_num_threads()} threads, {platform.machine()}, Python "
         f"{platform.python_version()}, torch {torch.__version__}\n\n"
-        f"{'':<12}{'ours':>10}{'memory':>12}{'peer':>12}{'ratio':>9}",
+        f"{'':<16}{'ours':>10}{'memory':>12}{'peer':>12}{'ratio':>9}",
         flush=True,
     )
-    warm_up = Evidence.draw(500, seed=1)
+    warm_up = Evidence.draw(500, 100, seed=1)
     own = []
     for method in methods:
         ours(method.name, warm_up, 10)
@@ -168,7 +190,7 @@ def main(arguments: Sequence[str]) -> None:
             sign, outcome = ">", "stopped before it had finished"
         times, ratio = f"{sign}{peer_seconds:.2f} s", f"{sign}{peer_seconds / seconds:.1f}"
         print(
-            f"{method.name:<12}{seconds:>8.2f} s{mib:>8.0f} MiB{times:>12}{ratio:>9}"
+            f"{method.name:<16}{seconds:>8.2f} s{mib:>8.0f} MiB{times:>12}{ratio:>9}"
             f"   {method.peer} {version(method.peer)}, {outcome}",
             flush=True,
         )
@@ -199,7 +221,7 @@ def _for_scikit(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
     """features_P_D and labels_P, NaN for the pool; the pool comes first."""
     features = torch.cat([evidence.features_N_D, evidence.labelled_L_D]).numpy()
     labels = np.full(len(features), np.nan)
-    labels[len(evidence.features_N_D) :] = np.arange(LABELLED) % CLASSES
+    labels[len(evidence.features_N_D) :] = np.arange(len(evidence.labelled_L_D)) % CLASSES
     return features, labels
 
 
@@ -225,10 +247,13 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", choices=names, default=names, help="which (all)")
     parser.add_argument("--pool", type=int, default=50_000, help="inputs to pick from (%(default)s)")
     parser.add_argument("--count", type=int, default=100, help="inputs to pick (%(default)s)")
+    parser.add_argument("--labelled", type=int, default=100, help="labelled inputs (%(default)s)")
     parser.add_argument("--limit", type=int, default=3600, help="seconds that each peer has (%(default)s)")
     options = parser.parse_args(arguments)
     if options.limit < 1:
         parser.error(f"--limit {options.limit}: at least 1")
+    if options.labelled < 1:
+        parser.error(f"--labelled {options.labelled}: at least 1")
     if not 1 <= options.count <= options.pool:
         parser.error(f"--count {options.count}: at least 1 and no more than --pool {options.pool}")
     return options

@@ -41,7 +41,7 @@ ENTRY_SCRIPTS = ["active_learning_classification.py", "active_learning_segmentat
 # The schema's words as the documentation of the config lists them, some in another case.
 VOCABULARY = """\
 training.heuristic random entropy bald batchbald variance margin certainty precomputed BALD Entropy
-training.heuristic coreset badge typiclust probcover batch_hu combination CoreSet BADGE
+training.heuristic coreset badge typiclust probcover batch_hu hidden_coverage combination CoreSet BADGE
 training.stochastic_batch softmax softrank null
 training.probcover_delta purity
 training.reduction max min mean sum none

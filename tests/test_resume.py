@@ -35,6 +35,10 @@ METHODS = {
         "optimizer.type=sgd",
         "training.scheduler=cosannwarmup",
     ),
+    "hidden_coverage_with_the_pool_rebuilt": (
+        "training.heuristic=hidden_coverage",
+        "model={name: MIR, hidden_layers: [16, 16], mir_configs: {reconstruct_pool: 0.5}}",
+    ),
     "hu_greedy": (
         "training.heuristic=precomputed",
         "model={name: MIR, hidden_layers: [16, 16], mir_configs: {density_model: gmm, greedy_search: true}}",

@@ -3,7 +3,7 @@ Keys of other tasks and networks, which complete configs give as a matter of cou
 
 from collections.abc import Iterator
 
-from src.active.plan import mc_passes
+from src.active.plan import mc_passes, reconstructs_pool
 from src.config import Config
 from src.models.bayesian import BAYESIAN
 from src.models.resnet import RESNETS
@@ -42,6 +42,8 @@ def _model(config: Config) -> Iterator[tuple[str, str]]:
         yield "model.mc_dropout", f"the passes of a {model.name.upper()} sample its weights"
     elif model.mc_dropout and model.mc_iterations == 1:
         yield "model.mc_dropout", "model.mc_iterations is 1"
+    if reconstructs_pool(config) and model.mir_configs.reconstruction_weight == 0:
+        yield "model.mir_configs.reconstruct_pool", "model.mir_configs.reconstruction_weight is 0"
     network = model.mir_configs.backbone if model.name == "mir" else model.name
     if model.small_image_stem and network not in RESNETS:
         yield "model.small_image_stem", f"{network} is no resnet"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from src.active.checkpoint import Checkpoint
 from src.active.gallery import save_gallery
 from src.active.oracle import ensure_labels
-from src.active.plan import Plan, mc_passes, queries
+from src.active.plan import Plan, mc_passes, queries, reconstructs_pool
 from src.active.pool import Pool
 from src.active.scoring import PoolView, fit_density, subsample
 from src.active.task import Fitted
@@ -77,7 +77,10 @@ def run_round(
         density = build_density(config, seeds)
     with timer.phase("fit"):
         augment = augmentation(config, data)
-        setting = Setting(data.train, labelled, held_out, training, config.optimizer, seeds, augment)
+        unlabelled = pool.pool_indices if reconstructs_pool(config) else None
+        setting = Setting(
+            data.train, labelled, held_out, training, config.optimizer, seeds, augment, unlabelled
+        )
         fit = Training(model, setting)
         checkpoint.take_up(fit)
         history = fit.run(

@@ -165,8 +165,8 @@ def _check_dense(config: Config, acquisition: Acquisition) -> None:
         raise config.error(
             "training.heuristic",
             f"'{config.training.heuristic}' needs one distribution or feature vector an input, and a scene has one a "
-            "pixel; use a heuristic of single inputs, or coreset, typiclust, probcover, which see a scene's mean "
-            "features",
+            "pixel; use a heuristic of single inputs, or coreset, typiclust, probcover, hidden_coverage, which see a "
+            "scene's mean features",
         )
     if config.training.reduction == "none":
         raise config.error(
@@ -223,3 +223,8 @@ def _check_task(config: Config, task: str | None) -> None:
         raise config.error(
             "data.dataset", f"'{config.data.dataset}' is for {own}; run {ENTRY_SCRIPTS[own]} on this config"
         )
+
+
+def reconstructs_pool(config: Config) -> bool:
+    """Whether the network learns to rebuild unlabelled inputs too."""
+    return config.model.name == "mir" and config.model.mir_configs.reconstruct_pool is not False

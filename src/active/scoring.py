@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from src.active.batch import Evidence, LastLayer
-from src.active.heuristics import Heuristic
+from src.active.heuristics import Heuristic, margin
 from src.active.maps import per_pixel
 from src.active.task import set_prediction_mode
 from src.models.density import DensityModel
@@ -17,6 +17,8 @@ from src.models.network import Network
 from src.models.prediction import Source, feature_batches, map_batches, member_log_probs, refuse_non_finite
 from src.utils.processes import joined, share
 from src.utils.seeding import RoundSeeds
+
+DOUBT = Heuristic(lambda log_probs_N_K_C: 1 + margin(log_probs_N_K_C), "log_probs", non_negative=True)
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ def collect(evidence: Evidence, view: PoolView) -> object:
         return view.nb_classes
     if evidence == "density":
         return view.density
+    if evidence == "doubt":
+        return score_pool(DOUBT, view).to(source.device)
     if evidence in ("features", "labelled_features"):
         indices = view.candidates_N if evidence == "features" else view.labelled_L
         own = share(indices)

@@ -17,6 +17,10 @@ METHODS = {
     "batchbald": "BatchBALD",
     "batch_hu": "Batch-aware HU",
     "batch_hu_kde": "Batch-aware HU-KDE",
+    "coreset": "CoreSet",
+    "typiclust": "TypiClust",
+    "badge": "BADGE",
+    "hidden_coverage": "Hidden coverage",
 }
 
 HEURISTICS = {
@@ -24,6 +28,7 @@ HEURISTICS = {
     "batchbald": "BatchBALD",
     "badge": "BADGE",
     "coreset": "CoreSet",
+    "hidden_coverage": "Hidden coverage",
     "typiclust": "TypiClust",
     "probcover": "ProbCover",
 }

@@ -67,6 +67,7 @@ PositiveOrFalse = Annotated[Literal[False], _exactly(bool)] | Positive
 # Networks compute in float32, whose numbers end at 3.4e38.
 NonNegativeFloat = Annotated[float, Ge(0), Le(1e38)]
 PositiveFloat = Annotated[float, Gt(0), Le(1e38)]
+WeightOrFalse = Annotated[Literal[False], _exactly(bool)] | PositiveFloat
 UpToOne = Annotated[float, Ge(0), Le(1)]
 BelowOne = Annotated[float, Ge(0), Lt(1)]
 Text = Annotated[str, MinLen(1)]
@@ -193,6 +194,7 @@ class MirConfig(Section):
 
     backbone: RegistryName = "mlp"
     reconstruction_weight: NonNegativeFloat = 1.0
+    reconstruct_pool: WeightOrFalse = False
     warmup: PositiveOrFalse = False
     feature_dims: Positive | None = None
     features: DenseFeatures = "logits"

@@ -130,7 +130,7 @@ for _name in DRNS:
 def _mir(config: Config, input_shape: Sequence[int], nb_classes: int, weights: Weights | None) -> Network:
     mir = config.model.mir_configs
     backbone, decoder = BACKBONES.get(mir.backbone)(config, input_shape, nb_classes, weights)
-    return MIR(backbone, decoder, mir.reconstruction_weight, mir.warmup or 0)
+    return MIR(backbone, decoder, mir.reconstruction_weight, mir.warmup or 0, mir.reconstruct_pool or 0.0)
 
 
 @BACKBONES.register("MLP")

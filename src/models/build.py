@@ -119,6 +119,11 @@ def _check_density(config: Config, network: Network) -> None:
             "model.mir_configs.dim_reduction",
             f"{mir.dim_reduction} exceeds the {feature_dims} {_features(mir, network)}; lower it, or -1 for none",
         )
+    if mir.reconstruct_pool and network.dense:
+        raise config.error(
+            "model.mir_configs.reconstruct_pool",
+            "a segmentation network has no decoder that could rebuild the pool's scenes; set it to false",
+        )
     if mir.greedy_search and not DENSITY_HEADS.get(mir.density_model).searches_dimension:
         searching = ", ".join(name for name in DENSITY_HEADS if DENSITY_HEADS.get(name).searches_dimension)
         raise config.error(

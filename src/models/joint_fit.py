@@ -42,6 +42,8 @@ class Setting:
     optimizer: OptimizerConfig
     seeds: RoundSeeds
     augment: Augment | None = None
+    unlabelled_U: Tensor | None = None
+    """Inputs that each batch has as many of as of labelled ones, for networks that learn from these too."""
 
 
 @dataclass
@@ -69,6 +71,7 @@ class JointFit:
         self.device = self.source.device
         self.train_indices_N = setting.train_indices_N.to(self.device)
         self.val_indices_V = setting.val_indices_V.to(self.device)
+        self.unlabelled_U = None if setting.unlabelled_U is None else setting.unlabelled_U.to(self.device)
         # No larger than the set: torch cannot split by just any integer that a config may hold.
         self.batch_size = min(self.training.batch_size, len(self.train_indices_N))
         self.objective = data_parallel(model)
@@ -83,6 +86,7 @@ class JointFit:
             "order": generators("batch order"),
             "augmentation": generators("augmentation"),
             "masks": generators("dropout", self.device),
+            "unlabelled": generators("unlabelled inputs"),
         }
         for layer in stochastic_layers(model):
             layer.use_generators(self.generators["masks"])
@@ -162,7 +166,9 @@ class JointFit:
 
     def _step(self, indices_M_B: Tensor) -> tuple[Tensor, Tensor]:
         """One step of the optimiser; loss_M of the batch, and what it counts for."""
-        part_M_b = indices_M_B.tensor_split(processes.count(), 1)[processes.number()]
+        part_M_b = _own_part(indices_M_B)
+        # Drawn for the whole batch, alike in all processes.
+        unlabelled_M_b = _own_part(self._draw_unlabelled(indices_M_B.shape[1]))
         if processes.number():
             self._draw_apart()
         has_part = part_M_b.shape[1] > 0
@@ -171,7 +177,7 @@ class JointFit:
         if not has_part:  # of a batch smaller than there are processes: an input that counts for nothing
             part_M_b = indices_M_B[:, -1:]
         try:
-            return self._minimise(part_M_b, has_part)
+            return self._minimise(part_M_b, unlabelled_M_b, has_part)
         except torch.OutOfMemoryError:
             raise UserError(
                 f"{self.device} has no memory to train {len(part_M_b)} members on {part_M_b.shape[1]} inputs at once; "
@@ -179,9 +185,19 @@ class JointFit:
                 "of a batch, so that it is not changed for you"
             ) from None
 
-    def _minimise(self, indices_M_b: Tensor, has_part: bool) -> tuple[Tensor, Tensor]:
-        flat = indices_M_b.flatten()
-        inputs_Mb_S, labels_Mb = self.source.inputs(flat), self.source.labels(flat)
+    def _draw_unlabelled(self, count: int) -> Tensor:
+        """indices_M_B of as many unlabelled inputs, with replacement; of none where there are none to learn from."""
+        if self.unlabelled_U is None or not len(self.unlabelled_U):
+            return self.train_indices_N.new_empty(len(self.members), 0)
+        drawn_M = [
+            torch.randint(len(self.unlabelled_U), (count,), generator=generator)
+            for generator in self.generators["unlabelled"]
+        ]
+        return self.unlabelled_U[torch.stack(drawn_M).to(self.device)]
+
+    def _minimise(self, indices_M_b: Tensor, unlabelled_M_b: Tensor, has_part: bool) -> tuple[Tensor, Tensor]:
+        inputs_Mb_S = self.source.inputs(torch.cat([indices_M_b, unlabelled_M_b], dim=1).flatten())
+        labels_Mb = self.source.labels(indices_M_b.flatten())
         if (augment := self.setting.augment) is not None:
             inputs_Mb_S, labels_Mb = augment(inputs_Mb_S, labels_Mb, self.generators["augmentation"])
         inputs_M_b_S = inputs_Mb_S.unflatten(0, (len(indices_M_b), -1))
@@ -255,6 +271,10 @@ class Progress:
     order_M_N: Tensor = field(default_factory=lambda: torch.empty(0, 0, dtype=torch.int64))
     losses: list[Tensor] = field(default_factory=list)
     weights: list[Tensor] = field(default_factory=list)
+
+
+def _own_part(indices_M_B: Tensor) -> Tensor:
+    return indices_M_B.tensor_split(processes.count(), 1)[processes.number()]
 
 
 def _by_member(losses_E_M: list[list[float]], epochs: list[int]) -> list[list[float]]:

@@ -86,7 +86,10 @@ def _mixed(*names: str) -> dict[str, Any]:
 WAYS = [
     *(Way(set(), {"heuristic": name}) for name in ("random", "entropy", "margin", "certainty")),
     *(Way({"members"}, {"heuristic": name}) for name in ("bald", "variance", "batchbald")),
-    *(Way({"one network"}, {"heuristic": name}) for name in ("badge", "coreset", "probcover", "typiclust")),
+    *(
+        Way({"one network"}, {"heuristic": name})
+        for name in ("badge", "coreset", "hidden_coverage", "probcover", "typiclust")
+    ),
     Way({"density"}, {"heuristic": "precomputed"}),
     Way({"density that learns"}, {"heuristic": "batch_hu"}),
     Way(set(), _mixed("entropy", "certainty")),

@@ -21,6 +21,11 @@ IN_VAIN: list[tuple[str, str, dict[str, Any]]] = [
     ("training.stochastic_coldness", "is null", {"training": {"stochastic_coldness": 4.0}}),
     ("data.mean", "rgb_normalization is false", {"data": {"mean": [0.5]}}),
     ("data.std", "rgb_normalization is false", {"data": {"std": [0.5]}}),
+    (
+        "model.mir_configs.reconstruct_pool",
+        "reconstruction_weight is 0",
+        {"model": {"mir_configs": {"reconstruct_pool": 1.0, "reconstruction_weight": 0}}},
+    ),
     ("model.small_image_stem", "cnn is no resnet", {"model": {"name": "CNN", "small_image_stem": True}}),
     ("model.small_image_stem", "mlp is no resnet", {"model": {"name": "MIR", "small_image_stem": True}}),
 ]
@@ -44,6 +49,7 @@ def test_a_key_given_in_vain_is_told(key: str, why: str, data: dict[str, Any]) -
         {"training": {"stochastic_batch": "power", "stochastic_coldness": 4.0}},
         {"training": {"stochastic_coldness": 1.0, "crop_size": 64}, "data": {"resize": True}},
         {"data": {"rgb_normalization": True, "mean": [0.5], "std": [0.5]}},
+        {"model": {"name": "MIR", "mir_configs": {"reconstruct_pool": 1.0}}},
         {"model": {"name": "resnet18", "small_image_stem": True}},
         {"model": {"name": "MIR", "small_image_stem": True, "mir_configs": {"backbone": "resnet50"}}},
     ],

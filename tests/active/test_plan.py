@@ -60,7 +60,7 @@ def test_a_plan_has_the_sizes_of_the_split_and_of_the_network() -> None:
                 config(training={"heuristic": name}, model={"name": "MLP", "ensemble": 2}),
                 "training.heuristic.*one network",
             )
-            for name in ("coreset", "badge", "typiclust", "probcover")
+            for name in ("coreset", "badge", "typiclust", "probcover", "hidden_coverage")
         ),
         (training(heuristic="combination"), "training.combination.*needs heuristics"),
         (

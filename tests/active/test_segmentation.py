@@ -91,7 +91,7 @@ def allowed(heuristic: str, members: str) -> bool:
         return members in WITH_DENSITY
     if heuristic in ("bald", "variance"):
         return members in WITH_MEMBERS
-    return members != "ensemble" or heuristic not in ("coreset", "typiclust", "probcover")
+    return members != "ensemble" or heuristic not in ("coreset", "typiclust", "probcover", "hidden_coverage")
 
 
 # A pixel is scored as an input is, whatever makes the members: every heuristic once, and every kind of member.

@@ -11,13 +11,13 @@ from scipy.spatial.distance import cdist
 from benchmarks import acquisitions
 from benchmarks.__main__ import main
 from benchmarks._memory import STATUS
-from benchmarks.acquisitions import CLASSES, LABELLED, MEMBERS, Evidence, Method
+from benchmarks.acquisitions import CLASSES, MEMBERS, Evidence, Method
 
 linux = pytest.mark.skipif(not STATUS.exists(), reason="peaks are read from Linux's /proc")
 
 
 def test_the_made_up_pool_has_members_that_disagree_somewhere() -> None:
-    probs_N_K_C = Evidence.draw(300).log_probs_N_K_C().exp()
+    probs_N_K_C = Evidence.draw(300, 100).log_probs_N_K_C().exp()
     assert probs_N_K_C.shape == (300, MEMBERS, CLASSES)
     torch.testing.assert_close(probs_N_K_C.sum(2), torch.ones(300, MEMBERS))
     assert 0.01 < probs_N_K_C.var(1).sum(1).mean() < 0.9
@@ -25,15 +25,15 @@ def test_the_made_up_pool_has_members_that_disagree_somewhere() -> None:
 
 @pytest.mark.parametrize("method", [method.name for method in acquisitions.METHODS])
 def test_ours_picks_as_many_as_are_asked_for(method: str) -> None:
-    assert len(set(acquisitions.ours(method, Evidence.draw(300), 12))) == 12
+    assert len(set(acquisitions.ours(method, Evidence.draw(300, 100), 12))) == 12
 
 
 def test_what_scikit_is_given_is_the_pool_and_the_labelled_inputs() -> None:
-    evidence = Evidence.draw(300)
+    evidence = Evidence.draw(300, 100)
     features, labels = acquisitions._for_scikit(evidence)
     np.testing.assert_array_equal(features[np.isnan(labels)], evidence.features_N_D)
     np.testing.assert_array_equal(features[~np.isnan(labels)], evidence.labelled_L_D)
-    assert (~np.isnan(labels)).sum() == LABELLED
+    assert (~np.isnan(labels)).sum() == 100
     farthest = cdist(evidence.features_N_D, evidence.labelled_L_D).min(1).argmax()
     assert acquisitions.ours("coreset", evidence, 1) == [farthest]
 

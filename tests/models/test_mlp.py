@@ -64,6 +64,14 @@ def test_lambda_weighs_cross_entropy_against_reconstruction(
     torch.testing.assert_close(model.loss(x, y), (ce_share * ce + mse_share * mse)[None])
 
 
+def test_inputs_beyond_the_labels_are_rebuilt_and_not_classified() -> None:
+    model = MIR(MLP((1, 4, 4), (8, 6), 3, ()), MLPDecoder((1, 4, 4), (8, 6)), 0.5, pool_weight=3.0).eval()
+    x, beyond, y = torch.rand(1, 5, 1, 4, 4), torch.rand(1, 7, 1, 4, 4), torch.tensor([[0, 1, 2, 0, 1]])
+    rebuilt = nn.functional.mse_loss(model.decoder(model.encode(beyond)), beyond)
+    expected = model.loss(x, y) + 3.0 * 0.5 * rebuilt
+    torch.testing.assert_close(model.loss(torch.cat([x, beyond], dim=1), y), expected)
+
+
 def test_warm_up_raises_the_weight_of_cross_entropy_to_its_value() -> None:
     model = MIR(MLP((4,), (6, 6), 3, ()), None, 1.0, warmup=4)
     x, y = torch.rand(1, 5, 4), torch.zeros(1, 5, dtype=torch.int64)

@@ -255,3 +255,66 @@ def test_a_batch_larger_than_the_labelled_set_is_the_whole_set() -> None:
         for size in (len(TRAIN), 10**20)
     ]
     assert histories[0] == histories[1]
+
+
+class Watched(Blobs):
+    """Notes which inputs are asked for while training."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.asked: list[list[int]] = []
+
+    def inputs(self, indices_B: Tensor) -> Tensor:
+        self.asked.append(indices_B.tolist())
+        return super().inputs(indices_B)
+
+
+def rebuilding(members: int = 1) -> nn.Module:
+    torch.manual_seed(0)
+    parts = [MIR(MLP((8,), (16, 4), 3, ()), MLPDecoder((8,), (16, 4)), 1.0, 0, 1.0) for _ in range(members)]
+    return stack_members(parts)
+
+
+def test_each_batch_has_as_many_unlabelled_inputs_of_the_pool() -> None:
+    source, pool = Watched(200), torch.arange(100, 150)
+    setting = Setting(
+        *(source, TRAIN, VAL, TrainingConfig(epochs=2, batch_size=16), OptimizerConfig(), SEEDS),
+        unlabelled_U=pool,
+    )
+    JointFit(rebuilding(2), [0, 1], setting).run(lambda *_: None)
+    batches = [asked for asked in source.asked if not set(asked) <= set(VAL.tolist())]
+    assert [len(asked) for asked in batches] == 2 * [64, 64, 64, 48]
+    for asked in batches:
+        half = len(asked) // 4
+        for member in range(2):
+            own = asked[2 * half * member : 2 * half * (member + 1)]
+            assert set(own[:half]) <= set(TRAIN.tolist())
+            assert set(own[half:]) <= set(pool.tolist())
+    drawn = {index for asked in batches for index in asked if index >= 100}
+    assert len(drawn) > 45, "all of the pool gets its turn"
+
+
+def test_the_pool_teaches_a_network_to_rebuild_what_has_no_label() -> None:
+    source = Blobs(400)
+    few, pool, unseen = torch.tensor([0, 3, 6]), torch.arange(90, 300), torch.arange(300, 400)
+    errors = []
+    for unlabelled in (None, pool):
+        model = rebuilding()
+        training = TrainingConfig(epochs=200, batch_size=16, early_stopping=False, load_best_model=False)
+        setting = Setting(
+            source, few, VAL, training, OptimizerConfig(lr=0.01), SEEDS, unlabelled_U=unlabelled
+        )
+        JointFit(model, [0], setting).run(lambda *_: None)
+        inputs = source.inputs(unseen)[None]
+        with torch.no_grad():
+            errors.append(float(nn.functional.mse_loss(model.decoder(model.encode(inputs)), inputs)))
+    assert errors[1] < 0.75 * errors[0]
+
+
+def test_without_a_pool_training_is_as_if_it_were_not_rebuilt() -> None:
+    arguments = (Blobs(), TRAIN, VAL, TrainingConfig(epochs=2, batch_size=16), OptimizerConfig(), SEEDS)
+    histories = [
+        JointFit(rebuilding(), [0], Setting(*arguments, unlabelled_U=unlabelled)).run(lambda *_: None)
+        for unlabelled in (None, torch.arange(0))
+    ]
+    assert histories[0] == histories[1]

@@ -23,10 +23,12 @@ from src.models.dense_loss import DenseLoss
 from src.models.density import GMM, KDE, KNN, ClassGreedyGMM, DensityModel
 from src.models.density.greedy import GreedySearch
 from src.models.density.moments import ClassMoments
-from src.models.mlp import MLP
+from src.models.joint_fit import Setting
+from src.models.mir import MIR
+from src.models.mlp import MLP, MLPDecoder
 from src.models.network import Network
 from src.models.prediction import mean_loss, predict
-from src.models.training import fit
+from src.models.training import Training
 from src.utils import processes
 from src.utils.dense_metrics import DenseMetrics
 from src.utils.ranked_counts import RankedCounts
@@ -156,7 +158,7 @@ def batch_aware_picks() -> list[Tensor]:
     density = DensityModel(GMM(), normalize=False, dim_reduction=-1)
     fit_density(density, mlp(), BLOBS, TRAIN, VAL)
     picks = []
-    for name in ("badge", "coreset", "typiclust", "batchbald", "batch_hu"):
+    for name in ("badge", "coreset", "hidden_coverage", "typiclust", "batchbald", "batch_hu"):
         passes = 4 if name == "batchbald" else 1
         view = PoolView(mlp(), density, BLOBS, TRAIN, POOL, 3, passes, SEEDS)
         acquisition = ACQUISITIONS.get(name)(TrainingConfig(heuristic=name))
@@ -225,13 +227,23 @@ def ranked_counts_beyond_their_capacity() -> list[Tensor]:
 # ---- training -----------------------------------------------------------------------------------------------------
 
 
-def trained(model: Network, source: object, batch_size: int, count: int, lr: float = 0.02) -> list[Tensor]:
+def trained(
+    model: Network,
+    source: object,
+    batch_size: int,
+    count: int,
+    lr: float = 0.02,
+    unlabelled_U: Tensor | None = None,
+) -> list[Tensor]:
     training = TrainingConfig(epochs=3, batch_size=batch_size, early_stopping=False, load_best_model=False)
     # Not Adam, which makes a step as large as any of a gradient that is but rounding.
     optimizer = OptimizerConfig(type="sgd", lr=lr, momentum=0.9)
     indices = torch.arange(count)
     split = 2 * count // 3
-    history = fit(model, source, indices[:split], indices[split:], training, optimizer, SEEDS)
+    setting = Setting(
+        *(source, indices[:split], indices[split:], training, optimizer, SEEDS), unlabelled_U=unlabelled_U
+    )
+    history = Training(model, setting).run()
     return [torch.tensor(history.train_loss), torch.tensor(history.val_loss), *member_state(model).values()]
 
 
@@ -239,6 +251,14 @@ def trained(model: Network, source: object, batch_size: int, count: int, lr: flo
 def training_of_an_mlp() -> list[Tensor]:
     """40 inputs in batches of 13: the last batch has one, and one process none of it."""
     return trained(mlp(dropout=()), BLOBS, batch_size=13, count=60)
+
+
+@computed
+def training_with_the_pool_rebuilt() -> list[Tensor]:
+    """Of the last batch one process has nothing, neither labelled nor of the pool."""
+    torch.manual_seed(0)
+    parts = [MIR(MLP((8,), (16, 6), 3, ()), MLPDecoder((8,), (16, 6)), 1.0, 0, 0.5) for _ in range(2)]
+    return trained(stack_members(parts), BLOBS, batch_size=13, count=60, unlabelled_U=POOL)
 
 
 @computed

@@ -1,6 +1,6 @@
 """Acquisitions that weigh a batch as a whole; one file a method. ``BATCH_HEURISTICS`` names them."""
 
-from src.active.batch import badge, batch_hu, batchbald, coreset, probcover, typiclust
+from src.active.batch import badge, batch_hu, batchbald, coreset, hidden_coverage, probcover, typiclust
 from src.active.batch.base import BATCH_HEURISTICS, Batch, BatchHeuristic, Evidence, LastLayer
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "batch_hu",
     "batchbald",
     "coreset",
+    "hidden_coverage",
     "probcover",
     "typiclust",
 ]

@@ -46,6 +46,15 @@ class Points:
         products_B_M = torch.addmm(squares_M, self.features_N_D[rows_B], points_M_D.T, alpha=-2)
         return products_B_M.add_(self.squares_N[rows_B, None]).clamp_(min=0)
 
+    def nearest(self, points_M_D: Tensor) -> tuple[Tensor, Tensor]:
+        """squares_N to the nearest of M ≥ 1 points in these coordinates, and which it is; the first of equal ones."""
+        squares_M, found = points_M_D.square().sum(dim=1), []
+        for rows_B in self.blocks(len(points_M_D)):
+            # What all distances of a row have in common is added to the smallest alone.
+            found.append(torch.addmm(squares_M, self.features_N_D[rows_B], points_M_D.T, alpha=-2).min(dim=1))
+        squares_N = torch.cat([least.values for least in found]).add_(self.squares_N).clamp_(min=0)
+        return squares_N, torch.cat([least.indices for least in found])
+
     def blocks(self, points: int) -> Iterator[slice]:
         """The whole pool in blocks whose distances to so many points fit the budget."""
         rows = self._rows(2 * points)
@@ -57,9 +66,7 @@ class Points:
 
     def nearest_squares(self, outside_M_D: Tensor) -> Tensor:
         """squares_N to the nearest of M ≥ 1 points that are not of this pool."""
-        points_M_D = outside_M_D.to(self.features_N_D) - self.centre_D
-        blocks = self.blocks(len(points_M_D))
-        return torch.cat([self.squares_between(rows_B, points_M_D).amin(dim=1) for rows_B in blocks])
+        return self.nearest(outside_M_D.to(self.features_N_D) - self.centre_D)[0]
 
     def _rows(self, values_per_row: int) -> int:
         return rows_in_cache(values_per_row * self.squares_N.element_size(), self.squares_N.device)
@@ -88,17 +95,12 @@ def k_means(points: Points, count: int, generator: torch.Generator) -> Tensor:
         seeds.append(draw_in_proportion(nearest_N, generator))
         nearest_N = torch.minimum(nearest_N, points.squares_to(points.features_N_D[seeds[-1]]))
     centres_M_D = points.features_N_D[seeds]
-    cluster_N = _nearest_centre(points, centres_M_D)
+    _, cluster_N = points.nearest(centres_M_D)
     for _ in range(LLOYD_ROUNDS):
         sums_M_D = torch.zeros_like(centres_M_D).index_add_(0, cluster_N, points.features_N_D)
         sizes_M_1 = cluster_N.bincount(minlength=len(seeds))[:, None]
         centres_M_D = torch.where(sizes_M_1 > 0, sums_M_D / sizes_M_1.clamp(min=1), centres_M_D)
-        before_N, cluster_N = cluster_N, _nearest_centre(points, centres_M_D)
+        before_N, (_, cluster_N) = cluster_N, points.nearest(centres_M_D)
         if torch.equal(before_N, cluster_N):
             break
     return cluster_N
-
-
-def _nearest_centre(points: Points, centres_M_D: Tensor) -> Tensor:
-    blocks = points.blocks(len(centres_M_D))
-    return torch.cat([points.squares_between(rows_B, centres_M_D).argmin(dim=1) for rows_B in blocks])

@@ -65,7 +65,7 @@ def test_the_same_draws_give_the_same_batch_and_evidence_stays_as_it_was(name: s
 def test_the_first_pick_has_its_score_from_the_pools(name: str, head: type) -> None:
     batch = run(name, evidence(60, head=head()), 5)
     assert batch.scores_Q[0].item() == batch.pool_scores_N[batch.positions_Q[0]].item()
-    if name != "typiclust":  # there the cluster comes first
+    if name not in ("typiclust", "hidden_coverage"):  # there the cluster comes first
         assert batch.scores_Q[0] == batch.pool_scores_N.max()
 
 

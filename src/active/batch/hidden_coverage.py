@@ -1,0 +1,162 @@
+"""Hidden coverage: cover the hidden features of the pool where the network doubts what it would say. Distances within
+a pool are ``geometry.py``'s."""
+
+import torch
+from torch import Tensor
+
+from src.active.batch.base import Batch, Picks, batch_heuristic
+from src.active.batch.geometry import Points
+
+LLOYD_ROUNDS = 10
+NEGLIGIBLE = 1e-3
+"""Of all weight, what the lightest inputs may hold together and be left out: in late rounds most of the pool."""
+LEAST_INPUTS = 10
+"""Inputs for each pick that are never left out."""
+DRAWN_AT_ONCE = 64
+
+
+@batch_heuristic("hidden_coverage", consumes=("features", "labelled_features", "doubt"))
+def hidden_coverage(
+    features_N_D: Tensor,
+    labelled_features_L_D: Tensor,
+    doubt_N: Tensor,
+    count: int,
+    generator: torch.Generator,
+) -> Batch:
+    """The batch B that leaves least of Σ_x (doubt(x) · min over y in L ∪ B of |h(x) − h(y)|)², nearly.
+
+    The squared distance to the nearest labelled input is the surprise of h(x) under narrow Gaussian kernels on the
+    labelled features, but for constants; doubt, 1 − (p₁ − p₂), is what the classifier reads from the same h(x). Where
+    the network knows little it doubts everything alike, and the sum asks for coverage of the whole pool; the more it
+    has learnt, the fewer inputs have a part in it, and they are the ones that uncertainty would have picked.
+
+    The sum is that of a weighted k-means some of whose centres, the labelled features, cannot move. The others are
+    drawn as in k-means++ (Arthur & Vassilvitskii 2007) and moved by a few of Lloyd's rounds, and the input nearest to
+    each is picked, those first that take most off the sum. Margin-weighted k-means is due to Zhdanov 2019 ("Diverse
+    mini-batch Active Learning"), who clusters the most uncertain inputs alone and knows of no labelled ones. Scores are
+    an input's part of the sum before any pick, 0 if it was left out for its little doubt. Time goes with N·D·(L +
+    count), and N numbers are held beside the features.
+    """
+    return cover(features_N_D, labelled_features_L_D, doubt_N.square(), count, generator)
+
+
+def cover(
+    features_N_D: Tensor,
+    labelled_features_L_D: Tensor,
+    weight_N: Tensor,
+    count: int,
+    generator: torch.Generator,
+    lloyd_rounds: int = LLOYD_ROUNDS,
+) -> Batch:
+    """The same of any weights from 0 on: a batch that leaves little of Σ_x weight(x) · min |h(x) − h(y)|²."""
+    among_R = _weighty(weight_N, LEAST_INPUTS * max(count, 1))
+    pool, weight_R = Points.of(features_N_D[among_R]), weight_N[among_R].to(features_N_D)
+    uncovered_R = pool.nearest_squares(labelled_features_L_D)
+    scores_N = torch.zeros_like(features_N_D[:, 0]).index_copy_(0, among_R, weight_R * uncovered_R)
+    picks = Picks(scores_N, count)
+    while picks.wanting and bool((weight_R * uncovered_R > 0).any()):
+        missing = picks.wanted - len(picks.positions)
+        drawn = _draw(pool, weight_R, uncovered_R, missing, generator)
+        centres_M_D = _move(pool, weight_R, uncovered_R, pool.features_N_D[drawn], lloyd_rounds)
+        nearest = _nearest_inputs(pool, weight_R, uncovered_R, centres_M_D)
+        if not nearest:  # distances are all rounding
+            break
+        for position in among_R[nearest].tolist():
+            picks.add(position, scores_N[position].item())
+        # Cells that ran empty gave nothing: as many are drawn anew beside what was picked.
+        uncovered_R = _covered_by(pool, uncovered_R, nearest)
+    for position in torch.randperm(len(weight_N), generator=generator).tolist():
+        if picks.wanting and picks.open_N[position]:
+            picks.add(position, 0.0)
+    return picks.batch()
+
+
+def _weighty(weight_N: Tensor, least: int) -> Tensor:
+    """Positions of the inputs that hold nearly all weight, or of the ``least`` heaviest where those are more."""
+    ascending_N = weight_N.cpu().double().sort(stable=True)
+    running_N = ascending_N.values.cumsum(dim=0)
+    left_out = int((running_N <= NEGLIGIBLE * running_N[-1]).sum())
+    left_out = max(0, min(left_out, len(weight_N) - least))
+    return ascending_N.indices[left_out:].sort().values.to(weight_N.device)
+
+
+def _draw(
+    pool: Points, weight_N: Tensor, uncovered_N: Tensor, count: int, generator: torch.Generator
+) -> list[int]:
+    """Positions drawn one after the other in proportion to weight and squared distance to all that cover, drawn ones
+    included; fewer than ``count`` where everything is covered.
+
+    Many are drawn at once and each stays with the probability by which those before it have lowered its weight: the
+    law is that of single draws, and the pool is measured a hundred times less often.
+    """
+    drawn: list[int] = []
+    while len(drawn) < count:
+        running_N = (weight_N * uncovered_N).cpu().double().cumsum(dim=0)
+        if not running_N[-1] > 0:
+            break
+        uniform_2_B = torch.rand(2, min(DRAWN_AT_ONCE, count - len(drawn)), generator=generator).double()
+        found_B = torch.searchsorted(running_N, uniform_2_B[0] * running_N[-1], right=True)
+        # Rounding may carry a target to the very end, beyond the last positive weight.
+        found_B = found_B.clamp(max=int(running_N.argmax())).to(uncovered_N.device)
+        squares_B_B = pool.squares_between(found_B, pool.features_N_D[found_B]).cpu()
+        before_B = uncovered_N[found_B].cpu()
+        kept: list[int] = []
+        for b, chance in enumerate(uniform_2_B[1].tolist()):
+            now = min([before_B[b].item(), *squares_B_B[b, kept].tolist()])
+            if found_B[b] not in found_B[kept] and now > chance * before_B[b].item():
+                kept.append(b)
+        uncovered_N = _covered_by(pool, uncovered_N, found_B[kept].tolist())
+        drawn += found_B[kept].tolist()
+    return drawn
+
+
+def _covered_by(pool: Points, uncovered_N: Tensor, positions: list[int]) -> Tensor:
+    """Squared distances to the nearest of all that cover once these inputs do too: 0 for themselves."""
+    nearest_N, _ = pool.nearest(pool.features_N_D[positions])
+    uncovered_N = torch.minimum(uncovered_N, nearest_N)
+    uncovered_N[positions] = 0
+    return uncovered_N
+
+
+def _move(
+    pool: Points, weight_N: Tensor, uncovered_N: Tensor, centres_M_D: Tensor, lloyd_rounds: int
+) -> Tensor:
+    """Centres after some of Lloyd's rounds, each at the weighted mean of its cell. What is nearer to something that
+    covers it already is in no cell."""
+    before_N: Tensor | None = None
+    for _ in range(lloyd_rounds):
+        cell_N, _ = _cells(pool, uncovered_N, centres_M_D)
+        if before_N is not None and torch.equal(cell_N, before_N):
+            break
+        before_N = cell_N
+        own_N = cell_N >= 0
+        rows, weight_R = cell_N[own_N], weight_N[own_N]
+        mass_M = torch.zeros_like(centres_M_D[:, 0]).index_add_(0, rows, weight_R)
+        sums_M_D = torch.zeros_like(centres_M_D).index_add_(
+            0, rows, pool.features_N_D[own_N] * weight_R[:, None]
+        )
+        mass_M_1 = mass_M[:, None]
+        centres_M_D = torch.where(mass_M_1 > 0, sums_M_D / mass_M_1.where(mass_M_1 > 0, 1), centres_M_D)
+    return centres_M_D
+
+
+def _nearest_inputs(pool: Points, weight_N: Tensor, uncovered_N: Tensor, centres_M_D: Tensor) -> list[int]:
+    """The input of each cell that is nearest to its centre; those cells first that take most off the sum."""
+    cell_N, squares_N = _cells(pool, uncovered_N, centres_M_D)
+    rows_R = (cell_N >= 0).nonzero().flatten()
+    rows_R = rows_R[squares_N[rows_R].argsort(stable=True)]
+    rows_R = rows_R[cell_N[rows_R].argsort(stable=True)]
+    cells_R = cell_N[rows_R]
+    first_R = torch.ones_like(cells_R, dtype=torch.bool)
+    first_R[1:] = cells_R[1:] != cells_R[:-1]
+    gain_M = torch.zeros_like(centres_M_D[:, 0]).index_add_(
+        0, cells_R, (weight_N * (uncovered_N - squares_N))[rows_R]
+    )
+    order_K = gain_M[cells_R[first_R]].argsort(descending=True, stable=True)
+    return rows_R[first_R][order_K].tolist()
+
+
+def _cells(pool: Points, uncovered_N: Tensor, centres_M_D: Tensor) -> tuple[Tensor, Tensor]:
+    """cell_N, the nearest centre, or −1 where something that covers is as near; squares_N, the distance to it."""
+    squares_N, cell_N = pool.nearest(centres_M_D)
+    return cell_N.masked_fill(squares_N >= uncovered_N, -1), squares_N

@@ -1,0 +1,131 @@
+"""Hidden coverage against brute force, scikit-learn and the law of single draws."""
+
+from collections import Counter
+from itertools import permutations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+from sklearn.cluster import KMeans
+
+from src.active.batch import hidden_coverage
+from src.active.batch.geometry import Points
+from src.models.density import memory
+from tests.active.evidence import blobs, evidence, generator, run
+
+
+def left(given_: dict[str, torch.Tensor], positions_Q: torch.Tensor) -> float:
+    """Σ (doubt · distance to the nearest labelled or picked input)², of all distances."""
+    covering = torch.cat([given_["labelled_features"], given_["features"][positions_Q]]).double()
+    squares_N = torch.cdist(given_["features"].double(), covering).square().amin(dim=1)
+    return float((given_["doubt"].square() * squares_N).sum())
+
+
+@given(seed=st.integers(0, 10**6), count=st.integers(8, 20))
+@settings(max_examples=25)
+def test_less_is_left_than_by_chance(seed: int, count: int) -> None:
+    given_ = evidence(200, seed)
+    picked = run("hidden_coverage", given_, count, seed).positions_Q
+    chance = [left(given_, torch.randperm(200, generator=generator(draw))[:count]) for draw in range(20)]
+    assert left(given_, picked) < np.mean(chance)
+
+
+def islands(sizes: tuple[int, ...], dims: int = 6) -> torch.Tensor:
+    draw = generator(0)
+    corners = 100 * torch.eye(len(sizes), dims)
+    return torch.cat(
+        [
+            corner + torch.randn(size, dims, generator=draw)
+            for corner, size in zip(corners, sizes, strict=True)
+        ]
+    )
+
+
+def test_of_islands_each_that_has_no_label_gives_its_middle_and_the_largest_first() -> None:
+    pool_N_D = islands((40, 30, 60, 20))
+    given_ = {
+        "features": pool_N_D,
+        "labelled_features": pool_N_D[:1],
+        "doubt": torch.full((150,), 0.5, dtype=torch.float64),
+    }
+    first, second, third = run("hidden_coverage", given_, 3).positions_Q.tolist()
+    assert 70 <= first < 130
+    assert 40 <= second < 70
+    assert third >= 130
+    for pick, start, end in ((first, 70, 130), (second, 40, 70), (third, 130, 150)):
+        to_mean = (pool_N_D[start:end] - pool_N_D[start:end].mean(dim=0)).norm(dim=1)
+        assert to_mean[pick - start] == to_mean.min()
+
+
+def test_an_island_without_doubt_is_left_alone() -> None:
+    doubt_N = torch.ones(90, dtype=torch.float64)
+    doubt_N[30:60] = 0
+    pool_N_D = islands((30, 30, 30))
+    given_ = {"features": pool_N_D, "labelled_features": pool_N_D[:1] + 50, "doubt": doubt_N}
+    batch = run("hidden_coverage", given_, 20)
+    assert not set(batch.positions_Q.tolist()) & set(range(30, 60))
+    assert (batch.pool_scores_N[30:60] == 0).all()
+
+
+def test_scores_are_parts_of_the_sum_before_any_pick() -> None:
+    given_ = evidence(80)
+    batch = run("hidden_coverage", given_, 10)
+    squares_N = torch.cdist(given_["features"].double(), given_["labelled_features"].double()).square()
+    expected_N = given_["doubt"].square() * squares_N.amin(dim=1)
+    torch.testing.assert_close(batch.pool_scores_N, expected_N, rtol=1e-4, atol=1e-4)
+    assert torch.equal(batch.scores_Q, batch.pool_scores_N[batch.positions_Q])
+
+
+def test_many_draws_at_once_have_the_law_of_single_ones() -> None:
+    """Three draws of six inputs, each in proportion to what those before it leave uncovered."""
+    pool_N_D = torch.randn(6, 2, generator=generator(1)).double()
+    weight_N, labelled_1_D = torch.linspace(0.2, 1, 6).double(), torch.zeros(1, 2).double()
+    pool = Points.of(pool_N_D)
+    uncovered_N = pool.nearest_squares(labelled_1_D)
+
+    def chance(order: tuple[int, ...]) -> float:
+        covering, product = labelled_1_D, 1.0
+        for position in order:
+            weights = weight_N * torch.cdist(pool_N_D, covering).square().amin(dim=1)
+            product *= float(weights[position] / weights.sum())
+            covering = torch.cat([covering, pool_N_D[position, None]])
+        return product
+
+    orders, draw, times = list(permutations(range(6), 3)), generator(2), 6000
+    found = Counter(tuple(hidden_coverage._draw(pool, weight_N, uncovered_N, 3, draw)) for _ in range(times))
+    expected = [times * chance(order) for order in orders]
+    assert sum(expected) == pytest.approx(times)
+    assert chisquare([found[order] for order in orders], expected).pvalue > 0.001
+
+
+def test_centres_move_as_scikit_learns_where_nothing_is_labelled_nearby() -> None:
+    draw = generator(3)
+    pool_N_D, _ = blobs(300, 5, draw)
+    weight_N = torch.rand(300, generator=draw)
+    pool = Points.of(pool_N_D)
+    far_N = torch.full((300,), torch.inf)
+    centres_M_D = hidden_coverage._move(pool, weight_N, far_N, pool.features_N_D[:8], 10)
+    theirs = KMeans(8, init=pool.features_N_D[:8].numpy(), n_init=1, max_iter=10)
+    theirs.fit(pool.features_N_D.numpy(), sample_weight=weight_N.numpy())
+    np.testing.assert_allclose(centres_M_D.numpy(), theirs.cluster_centers_, rtol=1e-3, atol=1e-4)
+
+
+def test_what_hardly_any_weight_lies_on_is_left_out_unless_it_is_needed() -> None:
+    weight_N = torch.tensor([1e-6, 0.5, 1e-6, 0.25, 0.3, 1e-6], dtype=torch.float64)
+    assert hidden_coverage._weighty(weight_N, 1).tolist() == [1, 3, 4]
+    assert hidden_coverage._weighty(weight_N, 5).tolist() == [1, 2, 3, 4, 5]
+    assert hidden_coverage._weighty(weight_N, 60).tolist() == list(range(6))
+    assert hidden_coverage._weighty(torch.zeros(4), 2).tolist() == [2, 3]
+
+
+def test_picks_do_not_depend_on_the_size_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_ = evidence(80)
+    given_ = {kind: given_[kind].double() for kind in ("features", "labelled_features", "doubt")}
+    expected = run("hidden_coverage", given_, 10)
+    monkeypatch.setattr(memory, "CPU_CACHE_BYTES", 1000)
+    small = run("hidden_coverage", given_, 10)
+    assert torch.equal(small.positions_Q, expected.positions_Q)
+    torch.testing.assert_close(small.pool_scores_N, expected.pool_scores_N)
