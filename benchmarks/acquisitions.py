@@ -27,10 +27,10 @@ import torch
 from torch import Tensor
 
 from benchmarks._memory import peak, refuse_without_peaks, start_of_peak
-from src.active.batch import BATCH_HEURISTICS, LastLayer
+from src.active.batch import BATCH_HEURISTICS, DoubtfulFeatures, LastLayer
 from src.active.batch.batchbald import LEAST_OUTCOMES, OUTCOMES_PER_LABEL
 from src.active.batch.hidden_coverage import LLOYD_ROUNDS
-from src.active.scoring import DOUBT
+from src.active.heuristics import doubt
 from src.utils.errors import UserError
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -63,7 +63,7 @@ class Evidence:
 
     def doubt_N(self) -> Tensor:
         """Of the pool, under the first member."""
-        return DOUBT.score(self.log_probs_N_K_C(1)).double()
+        return doubt(self.log_probs_N_K_C(1))
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def ours(name: str, evidence: Evidence, count: int) -> list[int]:
         "features": lambda: evidence.features_N_D,
         "labelled_features": lambda: evidence.labelled_L_D,
         "last_layer": lambda: LastLayer(evidence.features_N_D, evidence.log_probs_N_K_C(1)[:, 0]),
-        "doubt": evidence.doubt_N,
+        "doubtful_features": lambda: DoubtfulFeatures(evidence.features_N_D, evidence.doubt_N()),
         "member_log_probs": evidence.log_probs_N_K_C,
     }
     given = [every[kind]() for kind in entry.consumes]

@@ -1,5 +1,6 @@
 """Hidden coverage with one ingredient taken out, put in or changed at a time: validation accuracy of whole runs, and
-what a query costs. The runs are those of the command line, on MNIST, and are gone on with where they were stopped.
+what a query costs. The runs are those of the command line, on MNIST, and are gone on with where they were stopped; what
+an older state of this code has run is taken as it is, unless ``--out`` is another folder.
 
 Chance is the peer: the last line holds the seconds of the last round that queries, training included, of hidden
 coverage against those of chance.
@@ -8,7 +9,7 @@ coverage against those of chance.
 import argparse
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
@@ -21,8 +22,8 @@ import torch
 from torch import Tensor
 
 from src.active.acquisition import ACQUISITIONS, BatchAware
-from src.active.batch import Batch, BatchHeuristic, Evidence, LastLayer
-from src.active.batch.hidden_coverage import cover
+from src.active.batch import Batch, BatchHeuristic, DoubtfulFeatures, Evidence, LastLayer
+from src.active.batch.hidden_coverage import LLOYD_ROUNDS, cover
 from src.active.heuristics import entropy
 from src.analysis.statistics import normalised_area
 from src.cli import main as run_experiment
@@ -48,40 +49,20 @@ class Variant:
     overrides: tuple[str, ...] = ()
 
 
-def _without_doubt(
-    features_N_D: Tensor, labelled_L_D: Tensor, count: int, generator: torch.Generator
-) -> Batch:
-    return cover(features_N_D, labelled_L_D, torch.ones(len(features_N_D)), count, generator)
+def _weighted(weigh: Callable[[Tensor], Tensor], lloyd_rounds: int = LLOYD_ROUNDS) -> BatchHeuristic:
+    """Hidden coverage with another function of doubt_N for weight_N, or other rounds."""
+
+    def select(pool: DoubtfulFeatures, labelled_L_D: Tensor, count: int, generator: torch.Generator) -> Batch:
+        weight_N = weigh(pool.doubt_N)
+        return cover(pool.features_N_D, labelled_L_D, weight_N, count, generator, lloyd_rounds)
+
+    return BatchHeuristic(select, ("doubtful_features", "labelled_features"))
 
 
-def _without_labels(features_N_D: Tensor, doubt_N: Tensor, count: int, generator: torch.Generator) -> Batch:
+def _without_labels(pool: DoubtfulFeatures, count: int, generator: torch.Generator) -> Batch:
     """As if the one labelled input were so far away that it covers nothing."""
-    far_1_D = features_N_D.mean(dim=0, keepdim=True) + 1e3 * features_N_D.std()
-    return cover(features_N_D, far_1_D, doubt_N.square(), count, generator)
-
-
-def _by_draws(
-    features_N_D: Tensor, labelled_L_D: Tensor, doubt_N: Tensor, count: int, generator: torch.Generator
-) -> Batch:
-    return cover(features_N_D, labelled_L_D, doubt_N.square(), count, generator, lloyd_rounds=0)
-
-
-def _three_rounds(
-    features_N_D: Tensor, labelled_L_D: Tensor, doubt_N: Tensor, count: int, generator: torch.Generator
-) -> Batch:
-    return cover(features_N_D, labelled_L_D, doubt_N.square(), count, generator, lloyd_rounds=3)
-
-
-def _by_doubt(
-    features_N_D: Tensor, labelled_L_D: Tensor, doubt_N: Tensor, count: int, generator: torch.Generator
-) -> Batch:
-    return cover(features_N_D, labelled_L_D, doubt_N, count, generator)
-
-
-def _to_the_fourth(
-    features_N_D: Tensor, labelled_L_D: Tensor, doubt_N: Tensor, count: int, generator: torch.Generator
-) -> Batch:
-    return cover(features_N_D, labelled_L_D, doubt_N**4, count, generator)
+    far_1_D = pool.features_N_D.mean(dim=0, keepdim=True) + 1e3 * pool.features_N_D.std()
+    return cover(pool.features_N_D, far_1_D, pool.doubt_N.square(), count, generator)
 
 
 def _by_entropy(
@@ -104,13 +85,13 @@ def _by_surprise(
 
 VARIANTS = (
     Variant(OWN, "hidden_coverage"),
-    Variant("without doubt", BatchHeuristic(_without_doubt, FEATURES)),
+    Variant("without doubt", _weighted(torch.ones_like)),
     Variant("without coverage", "margin"),
-    Variant("without labelled centres", BatchHeuristic(_without_labels, ("features", "doubt"))),
-    Variant("without Lloyd's rounds", BatchHeuristic(_by_draws, (*FEATURES, "doubt"))),
-    Variant("3 of Lloyd's rounds", BatchHeuristic(_three_rounds, (*FEATURES, "doubt"))),
-    Variant("doubt, not its square", BatchHeuristic(_by_doubt, (*FEATURES, "doubt"))),
-    Variant("doubt to the fourth", BatchHeuristic(_to_the_fourth, (*FEATURES, "doubt"))),
+    Variant("without labelled centres", BatchHeuristic(_without_labels, ("doubtful_features",))),
+    Variant("without Lloyd's rounds", _weighted(torch.square, 0)),
+    Variant("3 of Lloyd's rounds", _weighted(torch.square, 3)),
+    Variant("doubt, not its square", _weighted(lambda doubt_N: doubt_N)),
+    Variant("doubt to the fourth", _weighted(lambda doubt_N: doubt_N**4)),
     Variant("entropy for doubt", BatchHeuristic(_by_entropy, (*FEATURES, "last_layer"))),
     Variant("HU-KDE's surprise for doubt", BatchHeuristic(_by_surprise, (*FEATURES, "density"))),
     Variant("pool rebuilt, weight 1", "hidden_coverage", ("model.mir_configs.reconstruct_pool=1",)),
@@ -174,6 +155,7 @@ def _runs(variant: Variant, options: argparse.Namespace) -> list[list[Row]]:
         f"training.heuristic={heuristic}",
         f"training.ndata_to_label={QUERIES}",
         f"training.iterations={len(LABELS)}",
+        f"training.initially_labelled={LABELS[0]}",
         f"data.path={options.data}",
         *variant.overrides,
     )

@@ -83,6 +83,11 @@ def margin(log_probs_N_K_C: Tensor) -> Tensor:
     return top_N_2[:, 1] - top_N_2[:, 0]
 
 
+def doubt(log_probs_N_K_C: Tensor) -> Tensor:
+    """One less the gap between the two largest predictive probabilities: from 0, sure, to 1, undecided."""
+    return 1 + margin(log_probs_N_K_C)
+
+
 @heuristic("certainty", consumes="log_probs")
 def certainty(log_probs_N_K_C: Tensor) -> Tensor:
     """Minus the largest predictive probability: least confidence (Lewis & Gale 1994)."""

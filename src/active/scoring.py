@@ -8,8 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from src.active.batch import Evidence, LastLayer
-from src.active.heuristics import Heuristic, margin
+from src.active.batch import DoubtfulFeatures, Evidence, LastLayer
+from src.active.heuristics import Heuristic, doubt
 from src.active.maps import per_pixel
 from src.active.task import set_prediction_mode
 from src.models.density import DensityModel
@@ -17,8 +17,6 @@ from src.models.network import Network
 from src.models.prediction import Source, feature_batches, map_batches, member_log_probs, refuse_non_finite
 from src.utils.processes import joined, share
 from src.utils.seeding import RoundSeeds
-
-DOUBT = Heuristic(lambda log_probs_N_K_C: 1 + margin(log_probs_N_K_C), "log_probs", non_negative=True)
 
 
 @dataclass(frozen=True)
@@ -119,8 +117,6 @@ def collect(evidence: Evidence, view: PoolView) -> object:
         return view.nb_classes
     if evidence == "density":
         return view.density
-    if evidence == "doubt":
-        return score_pool(DOUBT, view).to(source.device)
     if evidence in ("features", "labelled_features"):
         indices = view.candidates_N if evidence == "features" else view.labelled_L
         own = share(indices)
@@ -129,6 +125,9 @@ def collect(evidence: Evidence, view: PoolView) -> object:
             parts = ((indices_B, maps_B_D_h_w.mean((-2, -1))) for indices_B, maps_B_D_h_w in parts)
         return joined(_gather(parts, len(own)))
     own_n = share(view.candidates_N)
+    if evidence == "doubtful_features":
+        both_N_D1 = joined(_gather(_doubtful_features(view, own_n), len(own_n)))
+        return DoubtfulFeatures(both_N_D1[:, :-1], both_N_D1[:, -1])
     if evidence == "last_layer":
         both_N_EC = joined(_gather(_last_layer(view, own_n), len(own_n)))
         return LastLayer(both_N_EC[:, : -view.nb_classes], both_N_EC[:, -view.nb_classes :])
@@ -146,6 +145,20 @@ def _last_layer(view: PoolView, indices_N: Tensor) -> Iterator[tuple[Tensor, Ten
         inputs_B_E = view.model.last_inputs(features_B_D[None])[0]
         log_probs_B_C = view.model.classify(features_B_D[None])[0].log_softmax(-1)
         yield indices_B, torch.cat([inputs_B_E, _checked(log_probs_B_C, indices_B)], dim=1)
+
+
+def _doubtful_features(view: PoolView, indices_N: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """(indices_B, both_B_D1): features and doubt side by side, of one run of the pool through the model."""
+    model = view.model
+    for indices_B, features_B_S in feature_batches(model, view.source, indices_N):
+        log_probs_B_1_C = model.classify(features_B_S[None])[0].log_softmax(1)[:, None]
+        log_probs_B_1_C = _checked(log_probs_B_1_C, indices_B)
+        if model.dense:
+            doubt_B = view.reduce(per_pixel(doubt, log_probs_B_1_C))
+            features_B_S = features_B_S.mean((-2, -1))
+        else:
+            doubt_B = doubt(log_probs_B_1_C)
+        yield indices_B, torch.cat([features_B_S, doubt_B[:, None].to(features_B_S)], dim=1)
 
 
 def _checked(log_probs_B_S: Tensor, indices_B: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ OnEpoch = Callable[[int, float, float], None]
 """(epoch from 1, mean training loss, mean validation loss), called after each epoch."""
 Augment = Callable[[Tensor, Tensor, Sequence[torch.Generator]], tuple[Tensor, Tensor]]
 """(training inputs_MB_S, labels_MB, a generator a member) → inputs and labels as many, each member's from its own
-generator; a crop may change the size of images and masks."""
+generator; a crop may change the size of images and masks. Beside unlabelled images labels are fewer than inputs."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Setting:
     seeds: RoundSeeds
     augment: Augment | None = None
     unlabelled_U: Tensor | None = None
-    """Inputs that each batch has as many of as of labelled ones, for networks that learn from these too."""
+    """Inputs that each batch has as many of as of labelled ones, for networks that learn from these too. They have
+    their part in the training loss and in the statistics of batch norms, and none in the validation loss."""
 
 
 @dataclass
@@ -179,8 +180,9 @@ class JointFit:
         try:
             return self._minimise(part_M_b, unlabelled_M_b, has_part)
         except torch.OutOfMemoryError:
+            inputs = part_M_b.shape[1] + unlabelled_M_b.shape[1]
             raise UserError(
-                f"{self.device} has no memory to train {len(part_M_b)} members on {part_M_b.shape[1]} inputs at once; "
+                f"{self.device} has no memory to train {len(part_M_b)} members on {inputs} inputs at once; "
                 "lower training.batch_size or model.ensemble, or take more GPUs (torchrun): results depend on the size "
                 "of a batch, so that it is not changed for you"
             ) from None
@@ -253,7 +255,8 @@ class JointFit:
         indices = indices_N.split(self.batch_size)[batch].tolist()
         raise NonFiniteError(
             f"the training loss became {loss} in epoch {self.progress.epoch + 1}, "
-            f"batch {batch + 1} (dataset indices {', '.join(map(str, indices))}); "
+            f"batch {batch + 1} (dataset indices {', '.join(map(str, indices))}"
+            f"{'' if self.unlabelled_U is None else ', or one of the pool that was drawn beside them'}); "
             "lower optimizer.lr or look at these inputs"
         )
 

@@ -55,7 +55,8 @@ class Network(nn.Module, ABC):
         return features_M_N_D
 
     def loss(self, inputs_M_N_S: Tensor, labels_M_N: Tensor, epoch: int | None = None) -> Tensor:
-        """loss_M: each member's training objective, a mean over its batch; cross-entropy unless overridden.
+        """loss_M: each member's training objective, a mean over its batch; cross-entropy unless overridden. Where a
+        network learns from unlabelled inputs too, they come after the labelled ones.
 
         ``epoch`` counts from 0 for objectives that change during training; None means as after training, on data
         whose fit is to be judged.

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from src.active.batch import BATCH_HEURISTICS, Batch, LastLayer
+from src.active.batch import BATCH_HEURISTICS, Batch, DoubtfulFeatures, LastLayer
 from src.models.density import GMM, KNN, DensityModel
 
 OPTIONS = {"probcover_delta": "purity"}
@@ -45,14 +45,16 @@ def evidence(
         features_N_D[:twins],
         logits_N_K_C[:twins],
     )
-    doubt_N = torch.rand(inputs, generator=draw, dtype=torch.float64)
+    doubt_N = torch.rand(inputs, generator=draw)
     labelled_L_D, labels_L = blobs(4 * classes, dims, draw, classes)
     return {
         "member_log_probs": logits_N_K_C.log_softmax(-1),
         "features": features_N_D,
         "last_layer": LastLayer(features_N_D, logits_N_K_C[:, 0].log_softmax(-1)),
         "labelled_features": labelled_L_D,
-        "doubt": torch.cat([doubt_N[: inputs - twins], doubt_N[:twins]]),
+        "doubtful_features": DoubtfulFeatures(
+            features_N_D, torch.cat([doubt_N[: inputs - twins], doubt_N[:twins]])
+        ),
         "nb_classes": classes,
         "density": fitted(head or GMM(), labelled_L_D, labels_L),
     }

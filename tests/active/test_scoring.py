@@ -4,15 +4,16 @@ import scipy.stats
 import torch
 
 from src.active.heuristics import HEURISTICS
-from src.active.scoring import PoolView, fit_density, score_pool, subsample
+from src.active.scoring import PoolView, collect, fit_density, score_pool, subsample
 from src.layers.stacked import stack_members
 from src.models import prediction
 from src.models.density import GMM, KNN, DensityModel
 from src.models.mlp import MLP
 from src.models.prediction import feature_batches
+from src.models.unet import UNet
 from src.utils.errors import NonFiniteError
 from src.utils.seeding import RoundSeeds
-from tests.models.fakes import Blobs
+from tests.models.fakes import Blobs, Scenes
 
 SEEDS = RoundSeeds(3, 2)
 TRAIN, VAL, POOL = torch.arange(60), torch.arange(60, 90), torch.arange(90, 300)
@@ -130,3 +131,26 @@ def test_a_large_pool_is_scored_in_a_seeded_part() -> None:
     assert set(part.tolist()) <= set(POOL.tolist())
     assert torch.equal(part, subsample(POOL, 50, SEEDS))
     assert not torch.equal(part, subsample(POOL, 50, RoundSeeds(3, 3)))
+
+
+def test_doubtful_features_are_the_features_and_what_the_margin_leaves_of_one() -> None:
+    view = PoolView(network(), None, Blobs(300), TRAIN, POOL, 3, 1, SEEDS)
+    features_N_D, doubt_N = collect("doubtful_features", view)
+    torch.testing.assert_close(features_N_D, collect("features", view), rtol=0, atol=0)
+    torch.testing.assert_close(doubt_N.double(), 1 + scores("margin"), rtol=0, atol=1e-7)
+    assert 0 <= doubt_N.min() < doubt_N.max() <= 1
+
+
+def test_doubt_of_scenes_is_reduced_as_their_scores_are() -> None:
+    torch.manual_seed(0)
+    scenes = Scenes(6, (3, 12, 12))
+    dense = stack_members([UNet((3, 12, 12), 3)])
+    for reduce in (lambda maps: maps.mean((-2, -1)), lambda maps: maps.amax((-2, -1))):
+        view = PoolView(dense, None, scenes, torch.arange(2), torch.arange(2, 6), 3, 1, SEEDS, reduce)
+        features_N_D, doubt_N = collect("doubtful_features", view)
+        assert torch.equal(features_N_D, collect("features", view))
+        with torch.no_grad():
+            maps = dense.eval().encode(scenes.inputs(torch.arange(2, 6))[None])
+            top_N_2_h_w = dense.classify(maps)[0].softmax(1).topk(2, dim=1).values
+        expected_N = reduce(1 - (top_N_2_h_w[:, 0] - top_N_2_h_w[:, 1]))
+        torch.testing.assert_close(doubt_N, expected_N)

@@ -15,7 +15,7 @@ Evidence = Literal[
     "member_log_probs",
     "features",
     "labelled_features",
-    "doubt",
+    "doubtful_features",
     "last_layer",
     "nb_classes",
     "density",
@@ -23,10 +23,18 @@ Evidence = Literal[
 """What can be known of a whole pool of N inputs, with L labelled ones beside it:
 
 ``member_log_probs``: log_probs_N_K_C under K ≥ 2 members; ``features``, ``labelled_features``: hidden features_N_D and
-features_L_D of one network without dropout; ``doubt``: doubt_N in [0, 1], one less the gap between the two largest
-predictive probabilities; ``last_layer``: its LastLayer; ``nb_classes``: an int; ``density``: the
+features_L_D of one network without dropout; ``doubtful_features``: its DoubtfulFeatures;
+``last_layer``: its LastLayer; ``nb_classes``: an int; ``density``: the
 fitted DensityModel.
 """
+
+
+class DoubtfulFeatures(NamedTuple):
+    """Hidden features and, read from them by the last layer, doubt: one less the gap between the two largest predicted
+    probabilities. Of maps features are means, and doubt is reduced as scores are."""
+
+    features_N_D: Tensor
+    doubt_N: Tensor
 
 
 class LastLayer(NamedTuple):

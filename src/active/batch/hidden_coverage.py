@@ -4,8 +4,9 @@ a pool are ``geometry.py``'s."""
 import torch
 from torch import Tensor
 
-from src.active.batch.base import Batch, Picks, batch_heuristic
+from src.active.batch.base import Batch, DoubtfulFeatures, Picks, batch_heuristic
 from src.active.batch.geometry import Points
+from src.utils.errors import NonFiniteError
 
 LLOYD_ROUNDS = 10
 NEGLIGIBLE = 1e-3
@@ -15,29 +16,25 @@ LEAST_INPUTS = 10
 DRAWN_AT_ONCE = 64
 
 
-@batch_heuristic("hidden_coverage", consumes=("features", "labelled_features", "doubt"))
+@batch_heuristic("hidden_coverage", consumes=("doubtful_features", "labelled_features"))
 def hidden_coverage(
-    features_N_D: Tensor,
-    labelled_features_L_D: Tensor,
-    doubt_N: Tensor,
-    count: int,
-    generator: torch.Generator,
+    pool: DoubtfulFeatures, labelled_features_L_D: Tensor, count: int, generator: torch.Generator
 ) -> Batch:
     """The batch B that leaves least of Σ_x (doubt(x) · min over y in L ∪ B of |h(x) − h(y)|)², nearly.
 
     The squared distance to the nearest labelled input is the surprise of h(x) under narrow Gaussian kernels on the
-    labelled features, but for constants; doubt, 1 − (p₁ − p₂), is what the classifier reads from the same h(x). Where
-    the network knows little it doubts everything alike, and the sum asks for coverage of the whole pool; the more it
-    has learnt, the fewer inputs have a part in it, and they are the ones that uncertainty would have picked.
+    labelled features, but for constants; doubt, 1 − (p₁ − p₂), is what the last layer reads from the same h(x). While
+    the network knows little, most of the pool has a part in the sum, and to lower it is to cover the pool; the more it
+    has learnt, the fewer inputs have one, and they are those that uncertainty would have picked.
 
     The sum is that of a weighted k-means some of whose centres, the labelled features, cannot move. The others are
     drawn as in k-means++ (Arthur & Vassilvitskii 2007) and moved by a few of Lloyd's rounds, and the input nearest to
-    each is picked, those first that take most off the sum. Margin-weighted k-means is due to Zhdanov 2019 ("Diverse
-    mini-batch Active Learning"), who clusters the most uncertain inputs alone and knows of no labelled ones. Scores are
-    an input's part of the sum before any pick, 0 if it was left out for its little doubt. Time goes with N·D·(L +
-    count), and N numbers are held beside the features.
+    each is picked, those first that take most off the sum. Clustering by uncertainty is Zhdanov's 2019 ("Diverse
+    mini-batch Active Learning") and CLUE's (Prabhu et al. 2021); ``docs/hidden_coverage.md`` tells what is whose.
+    Scores are an input's part of the sum before any pick, 0 if it was left out for its little doubt. Time goes with
+    N·D·(L + count); beside the features one or two copies of them are held, of the inputs that were not left out.
     """
-    return cover(features_N_D, labelled_features_L_D, doubt_N.square(), count, generator)
+    return cover(pool.features_N_D, labelled_features_L_D, pool.doubt_N.square(), count, generator)
 
 
 def cover(
@@ -48,11 +45,21 @@ def cover(
     generator: torch.Generator,
     lloyd_rounds: int = LLOYD_ROUNDS,
 ) -> Batch:
-    """The same of any weights from 0 on: a batch that leaves little of Σ_x weight(x) · min |h(x) − h(y)|²."""
+    """The same of any weights from 0 on: a batch that leaves little of Σ_x weight(x) · min |h(x) − h(y)|².
+
+    Raises NonFiniteError where distances are too large for the features' dtype.
+    """
+    weight_N = weight_N.to(features_N_D)
     among_R = _weighty(weight_N, LEAST_INPUTS * max(count, 1))
-    pool, weight_R = Points.of(features_N_D[among_R]), weight_N[among_R].to(features_N_D)
+    all_of_them = len(among_R) == len(weight_N)
+    pool, weight_R = Points.of(features_N_D if all_of_them else features_N_D[among_R]), weight_N[among_R]
     uncovered_R = pool.nearest_squares(labelled_features_L_D)
-    scores_N = torch.zeros_like(features_N_D[:, 0]).index_copy_(0, among_R, weight_R * uncovered_R)
+    if not uncovered_R.isfinite().all():
+        raise NonFiniteError(
+            "the hidden features are too large for their squared distances: the network has diverged; lower "
+            "optimizer.lr"
+        )
+    scores_N = torch.zeros_like(weight_N).index_copy_(0, among_R, weight_R * uncovered_R)
     picks = Picks(scores_N, count)
     while picks.wanting and bool((weight_R * uncovered_R > 0).any()):
         missing = picks.wanted - len(picks.positions)
@@ -65,9 +72,10 @@ def cover(
             picks.add(position, scores_N[position].item())
         # Cells that ran empty gave nothing: as many are drawn anew beside what was picked.
         uncovered_R = _covered_by(pool, uncovered_R, nearest)
-    for position in torch.randperm(len(weight_N), generator=generator).tolist():
-        if picks.wanting and picks.open_N[position]:
-            picks.add(position, 0.0)
+    if picks.wanting:
+        for position in torch.randperm(len(weight_N), generator=generator).tolist():
+            if picks.wanting and picks.open_N[position]:
+                picks.add(position, scores_N[position].item())
     return picks.batch()
 
 
@@ -87,14 +95,15 @@ def _draw(
     included; fewer than ``count`` where everything is covered.
 
     Many are drawn at once and each stays with the probability by which those before it have lowered its weight: the
-    law is that of single draws, and the pool is measured a hundred times less often.
+    law is that of single draws, and the pool is measured up to 64 times less often.
     """
     drawn: list[int] = []
     while len(drawn) < count:
         running_N = (weight_N * uncovered_N).cpu().double().cumsum(dim=0)
         if not running_N[-1] > 0:
             break
-        uniform_2_B = torch.rand(2, min(DRAWN_AT_ONCE, count - len(drawn)), generator=generator).double()
+        draws = min(DRAWN_AT_ONCE, count - len(drawn))
+        uniform_2_B = torch.rand(2, draws, generator=generator, dtype=torch.float64)
         found_B = torch.searchsorted(running_N, uniform_2_B[0] * running_N[-1], right=True)
         # Rounding may carry a target to the very end, beyond the last positive weight.
         found_B = found_B.clamp(max=int(running_N.argmax())).to(uncovered_N.device)
@@ -129,12 +138,12 @@ def _move(
         if before_N is not None and torch.equal(cell_N, before_N):
             break
         before_N = cell_N
-        own_N = cell_N >= 0
-        rows, weight_R = cell_N[own_N], weight_N[own_N]
-        mass_M = torch.zeros_like(centres_M_D[:, 0]).index_add_(0, rows, weight_R)
-        sums_M_D = torch.zeros_like(centres_M_D).index_add_(
-            0, rows, pool.features_N_D[own_N] * weight_R[:, None]
-        )
+        mass_M, sums_M_D = torch.zeros_like(centres_M_D[:, 0]), torch.zeros_like(centres_M_D)
+        for rows_B in pool.blocks(centres_M_D.shape[1]):
+            own_B = cell_N[rows_B] >= 0
+            own_cell_B, weight_B = cell_N[rows_B][own_B], weight_N[rows_B][own_B]
+            mass_M.index_add_(0, own_cell_B, weight_B)
+            sums_M_D.index_add_(0, own_cell_B, pool.features_N_D[rows_B][own_B] * weight_B[:, None])
         mass_M_1 = mass_M[:, None]
         centres_M_D = torch.where(mass_M_1 > 0, sums_M_D / mass_M_1.where(mass_M_1 > 0, 1), centres_M_D)
     return centres_M_D

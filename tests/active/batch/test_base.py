@@ -7,10 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.active.batch import BATCH_HEURISTICS, LastLayer
+from src.active.batch import BATCH_HEURISTICS
 from src.models.density import GMM, KNN
 from tests.active.evidence import evidence, run
 
+PAIRS = ("last_layer", "doubtful_features")
+"""Evidence that is two tensors."""
 METHODS = [
     (name, head)
     for name in BATCH_HEURISTICS
@@ -38,16 +40,15 @@ def test_inputs_that_are_all_the_same_still_fill_a_batch(name: str, head: type) 
     given_ = evidence(9, head=head())
     for kind in ("features", "member_log_probs"):
         given_[kind] = given_[kind][:1].expand_as(given_[kind]).clone()
-    given_["last_layer"] = LastLayer(
-        *(tensor[:1].expand_as(tensor).clone() for tensor in given_["last_layer"])
-    )
+    for kind in PAIRS:
+        given_[kind] = type(given_[kind])(*(tensor[:1].expand_as(tensor).clone() for tensor in given_[kind]))
     assert run(name, given_, 9).positions_Q.sort().values.tolist() == list(range(9))
 
 
 def tensors(given_: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Those of the evidence, also of the two of its last layer."""
-    last_layer = {f"last_layer.{field}": value for field, value in given_["last_layer"]._asdict().items()}
-    return {kind: v for kind, v in {**given_, **last_layer}.items() if isinstance(v, torch.Tensor)}
+    """Those of the evidence, also of what is a pair of them."""
+    fields = {f"{kind}.{field}": v for kind in PAIRS for field, v in given_[kind]._asdict().items()}
+    return {kind: v for kind, v in {**given_, **fields}.items() if isinstance(v, torch.Tensor)}
 
 
 @pytest.mark.parametrize(("name", "head"), METHODS)
@@ -76,11 +77,13 @@ def test_on_cuda_the_same_inputs_are_picked(name: str, head: type) -> None:
     distinct = {
         kind: v[:40] if isinstance(v, torch.Tensor) and len(v) == 60 else v for kind, v in given_.items()
     }
-    distinct["last_layer"] = LastLayer(*(v[:40] for v in given_["last_layer"]))
+    for kind in PAIRS:
+        distinct[kind] = type(given_[kind])(*(v[:40] for v in given_[kind]))
     there = {kind: v.cuda() if isinstance(v, torch.Tensor) else v for kind, v in distinct.items()}
     from tests.active.evidence import fitted
 
     labels_L = torch.arange(12, device="cuda") % 3
-    there["last_layer"] = LastLayer(*(v.cuda() for v in distinct["last_layer"]))
+    for kind in PAIRS:
+        there[kind] = type(distinct[kind])(*(v.cuda() for v in distinct[kind]))
     there["density"] = fitted(head(), there["labelled_features"], labels_L)
     assert torch.equal(run(name, distinct, 12).positions_Q, run(name, there, 12).positions_Q)

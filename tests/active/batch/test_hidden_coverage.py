@@ -2,6 +2,7 @@
 
 from collections import Counter
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,17 +12,18 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from sklearn.cluster import KMeans
 
-from src.active.batch import hidden_coverage
+from src.active.batch import DoubtfulFeatures, hidden_coverage
 from src.active.batch.geometry import Points
 from src.models.density import memory
+from src.utils.errors import NonFiniteError
 from tests.active.evidence import blobs, evidence, generator, run
 
 
-def left(given_: dict[str, torch.Tensor], positions_Q: torch.Tensor) -> float:
+def left(given_: dict[str, Any], positions_Q: torch.Tensor) -> float:
     """Σ (doubt · distance to the nearest labelled or picked input)², of all distances."""
-    covering = torch.cat([given_["labelled_features"], given_["features"][positions_Q]]).double()
-    squares_N = torch.cdist(given_["features"].double(), covering).square().amin(dim=1)
-    return float((given_["doubt"].square() * squares_N).sum())
+    features_N_D, doubt_N = (tensor.double() for tensor in given_["doubtful_features"])
+    covering = torch.cat([given_["labelled_features"].double(), features_N_D[positions_Q]])
+    return float((doubt_N * torch.cdist(features_N_D, covering).amin(dim=1)).square().sum())
 
 
 @given(seed=st.integers(0, 10**6), count=st.integers(8, 20))
@@ -44,27 +46,37 @@ def islands(sizes: tuple[int, ...], dims: int = 6) -> torch.Tensor:
     )
 
 
-def test_of_islands_each_that_has_no_label_gives_its_middle_and_the_largest_first() -> None:
+@pytest.mark.parametrize("seed", range(5))
+def test_of_islands_each_that_has_no_label_gives_its_middle_and_the_largest_first(seed: int) -> None:
     pool_N_D = islands((40, 30, 60, 20))
     given_ = {
-        "features": pool_N_D,
+        "doubtful_features": DoubtfulFeatures(pool_N_D, torch.full((150,), 0.5)),
         "labelled_features": pool_N_D[:1],
-        "doubt": torch.full((150,), 0.5, dtype=torch.float64),
     }
-    first, second, third = run("hidden_coverage", given_, 3).positions_Q.tolist()
-    assert 70 <= first < 130
-    assert 40 <= second < 70
-    assert third >= 130
-    for pick, start, end in ((first, 70, 130), (second, 40, 70), (third, 130, 150)):
+    picks = run("hidden_coverage", given_, 3, seed).positions_Q.tolist()
+    for pick, start, end in zip(picks, (70, 40, 130), (130, 70, 150), strict=True):
+        assert start <= pick < end
         to_mean = (pool_N_D[start:end] - pool_N_D[start:end].mean(dim=0)).norm(dim=1)
         assert to_mean[pick - start] == to_mean.min()
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_small_island_in_doubt_comes_before_a_large_one_that_is_sure(seed: int) -> None:
+    pool_N_D = islands((1, 80, 20))
+    doubt_N = torch.cat([torch.full((81,), 0.2), torch.full((20,), 0.9)])
+    given_ = {"doubtful_features": DoubtfulFeatures(pool_N_D, doubt_N), "labelled_features": pool_N_D[:1]}
+    first, second = run("hidden_coverage", given_, 2, seed).positions_Q.tolist()
+    assert second < 81 <= first
+
+
 def test_an_island_without_doubt_is_left_alone() -> None:
-    doubt_N = torch.ones(90, dtype=torch.float64)
+    doubt_N = torch.ones(90)
     doubt_N[30:60] = 0
     pool_N_D = islands((30, 30, 30))
-    given_ = {"features": pool_N_D, "labelled_features": pool_N_D[:1] + 50, "doubt": doubt_N}
+    given_ = {
+        "doubtful_features": DoubtfulFeatures(pool_N_D, doubt_N),
+        "labelled_features": pool_N_D[:1] + 50,
+    }
     batch = run("hidden_coverage", given_, 20)
     assert not set(batch.positions_Q.tolist()) & set(range(30, 60))
     assert (batch.pool_scores_N[30:60] == 0).all()
@@ -72,11 +84,18 @@ def test_an_island_without_doubt_is_left_alone() -> None:
 
 def test_scores_are_parts_of_the_sum_before_any_pick() -> None:
     given_ = evidence(80)
-    batch = run("hidden_coverage", given_, 10)
-    squares_N = torch.cdist(given_["features"].double(), given_["labelled_features"].double()).square()
-    expected_N = given_["doubt"].square() * squares_N.amin(dim=1)
-    torch.testing.assert_close(batch.pool_scores_N, expected_N, rtol=1e-4, atol=1e-4)
+    batch = run("hidden_coverage", given_, 80)  # more than can be told from what covers them already
+    features_N_D, doubt_N = (tensor.double() for tensor in given_["doubtful_features"])
+    nearest_N = torch.cdist(features_N_D, given_["labelled_features"].double()).amin(dim=1)
+    torch.testing.assert_close(batch.pool_scores_N, (doubt_N * nearest_N).square(), rtol=1e-4, atol=1e-4)
     assert torch.equal(batch.scores_Q, batch.pool_scores_N[batch.positions_Q])
+
+
+def test_features_whose_squares_overflow_are_refused() -> None:
+    given_ = evidence(20)
+    given_["labelled_features"] = given_["labelled_features"] * 1e30
+    with pytest.raises(NonFiniteError, match="too large"):
+        run("hidden_coverage", given_, 5)
 
 
 def test_many_draws_at_once_have_the_law_of_single_ones() -> None:
@@ -116,14 +135,19 @@ def test_centres_move_as_scikit_learns_where_nothing_is_labelled_nearby() -> Non
 def test_what_hardly_any_weight_lies_on_is_left_out_unless_it_is_needed() -> None:
     weight_N = torch.tensor([1e-6, 0.5, 1e-6, 0.25, 0.3, 1e-6], dtype=torch.float64)
     assert hidden_coverage._weighty(weight_N, 1).tolist() == [1, 3, 4]
+    borderline_N = torch.tensor([1.5e-3, 0.5, 0.5e-3, 0.5], dtype=torch.float64)
+    assert hidden_coverage._weighty(borderline_N, 1).tolist() == [0, 1, 3], "a thousandth together"
     assert hidden_coverage._weighty(weight_N, 5).tolist() == [1, 2, 3, 4, 5]
     assert hidden_coverage._weighty(weight_N, 60).tolist() == list(range(6))
     assert hidden_coverage._weighty(torch.zeros(4), 2).tolist() == [2, 3]
 
 
 def test_picks_do_not_depend_on_the_size_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    given_ = evidence(80)
-    given_ = {kind: given_[kind].double() for kind in ("features", "labelled_features", "doubt")}
+    drawn = evidence(80)
+    given_ = {
+        "doubtful_features": DoubtfulFeatures(*(v.double() for v in drawn["doubtful_features"])),
+        "labelled_features": drawn["labelled_features"].double(),
+    }
     expected = run("hidden_coverage", given_, 10)
     monkeypatch.setattr(memory, "CPU_CACHE_BYTES", 1000)
     small = run("hidden_coverage", given_, 10)

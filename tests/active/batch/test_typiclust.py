@@ -83,7 +83,8 @@ def test_no_cluster_is_measured_twice_before_it_gives_an_input(monkeypatch: pyte
 
 
 def test_typicality_does_not_depend_on_the_size_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    given_ = {kind: value.double() for kind, value in evidence(80).items() if "features" in kind}
+    drawn = evidence(80)
+    given_ = {kind: drawn[kind].double() for kind in ("features", "labelled_features")}
     expected = run("typiclust", given_, 10)
     monkeypatch.setattr(memory, "CPU_CACHE_BYTES", 1000)
     small = run("typiclust", given_, 10)
