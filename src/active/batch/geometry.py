@@ -48,12 +48,18 @@ class Points:
 
     def nearest(self, points_M_D: Tensor) -> tuple[Tensor, Tensor]:
         """squares_N to the nearest of M ≥ 1 points in these coordinates, and which it is; the first of equal ones."""
-        squares_M, found = points_M_D.square().sum(dim=1), []
+        squares_M, squares_N = points_M_D.square().sum(dim=1), torch.empty_like(self.squares_N)
+        found_N = torch.empty_like(squares_N, dtype=torch.int64)
+        # All blocks in one piece of memory: what is freed between small results is not found again.
+        rows = min(self._rows(2 * len(points_M_D)), len(squares_N))
+        room_P = squares_N.new_empty(rows * len(points_M_D))
         for rows_B in self.blocks(len(points_M_D)):
-            # What all distances of a row have in common is added to the smallest alone.
-            found.append(torch.addmm(squares_M, self.features_N_D[rows_B], points_M_D.T, alpha=-2).min(dim=1))
-        squares_N = torch.cat([least.values for least in found]).add_(self.squares_N).clamp_(min=0)
-        return squares_N, torch.cat([least.indices for least in found])
+            rows_B_D = self.features_N_D[rows_B]
+            products_B_M = room_P[: len(rows_B_D) * len(points_M_D)].view(len(rows_B_D), -1)
+            torch.addmm(squares_M, rows_B_D, points_M_D.T, alpha=-2, out=products_B_M)
+            torch.min(products_B_M, dim=1, out=(squares_N[rows_B], found_N[rows_B]))
+        # What all distances of a row have in common is added to the smallest alone.
+        return squares_N.add_(self.squares_N).clamp_(min=0), found_N
 
     def blocks(self, points: int) -> Iterator[slice]:
         """The whole pool in blocks whose distances to so many points fit the budget."""
