@@ -23,9 +23,8 @@ Evidence = Literal[
 """What can be known of a whole pool of N inputs, with L labelled ones beside it:
 
 ``member_log_probs``: log_probs_N_K_C under K ≥ 2 members; ``features``, ``labelled_features``: hidden features_N_D and
-features_L_D of one network without dropout; ``doubtful_features``: its DoubtfulFeatures;
-``last_layer``: its LastLayer; ``nb_classes``: an int; ``density``: the
-fitted DensityModel.
+features_L_D of one network without dropout; ``doubtful_features``: its DoubtfulFeatures; ``last_layer``: its LastLayer;
+``nb_classes``: an int; ``density``: the fitted DensityModel.
 """
 
 

@@ -106,16 +106,19 @@ def _draw(
         uniform_2_B = torch.rand(2, draws, generator=generator, dtype=torch.float64)
         found_B = torch.searchsorted(running_N, uniform_2_B[0] * running_N[-1], right=True)
         # Rounding may carry a target to the very end, beyond the last positive weight.
-        found_B = found_B.clamp(max=int(running_N.argmax())).to(uncovered_N.device)
-        squares_B_B = pool.squares_between(found_B, pool.features_N_D[found_B]).cpu()
-        before_B = uncovered_N[found_B].cpu()
-        kept: list[int] = []
-        for b, chance in enumerate(uniform_2_B[1].tolist()):
-            now = min([before_B[b].item(), *squares_B_B[b, kept].tolist()])
-            if found_B[b] not in found_B[kept] and now > chance * before_B[b].item():
-                kept.append(b)
-        uncovered_N = _covered_by(pool, uncovered_N, found_B[kept].tolist())
-        drawn += found_B[kept].tolist()
+        found = found_B.clamp(max=int(running_N.argmax())).tolist()
+        # Looked at one by one on the CPU, where that makes no GPU wait.
+        squares = pool.squares_between(
+            torch.tensor(found, device=uncovered_N.device), pool.features_N_D[found]
+        ).tolist()
+        before = uncovered_N[found].tolist()
+        kept: dict[int, int] = {}
+        for b, (position, chance) in enumerate(zip(found, uniform_2_B[1].tolist(), strict=True)):
+            now = min([before[b], *(squares[b][other] for other in kept.values())])
+            if position not in kept and now > chance * before[b]:
+                kept[position] = b
+        uncovered_N = _covered_by(pool, uncovered_N, list(kept))
+        drawn += kept
     return drawn
 
 
