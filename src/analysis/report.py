@@ -25,10 +25,17 @@ from src.analysis.study_files import read_study
 from src.utils.errors import UserError
 
 
-def write_report(pattern: str, outputs: Path, out: Path, levels: list[float] | None = None) -> list[Path]:
-    """Write ``out``/<pattern>.html and its folder; all paths, the page's first. UserError as ``read_study``."""
+def write_report(
+    pattern: str,
+    outputs: Path,
+    out: Path,
+    levels: list[float] | None = None,
+    budgets: Sequence[int] = (),
+) -> list[Path]:
+    """Write ``out``/<pattern>.html and its folder; all paths, the page's first. ``budgets`` and errors as for
+    ``read_study``, ``levels`` as for ``labels_needed``."""
     stem = "_".join(one.replace("*", "").strip("_") for one in pattern.split()).strip("_") or "methods"
-    page = make_page(f"Active learning: {pattern}", read_study(pattern, outputs), levels)
+    page = make_page(f"Active learning: {pattern}", read_study(pattern, outputs, budgets), levels)
     return write_page(out / f"{stem}.html", page)
 
 
@@ -138,12 +145,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="PERCENT",
         help="test accuracies (or mIoUs) to tell the labels needed for (default: chosen from the curves)",
     )
+    parser.add_argument(
+        "--budgets",
+        type=int,
+        nargs="+",
+        metavar="LABELS",
+        default=[],
+        help="label counts that tables stop at, which all methods have (default: three of them)",
+    )
     options = parser.parse_args(arguments)
     pattern, levels = " ".join(options.pattern), sorted(set(options.reach or []))
     if levels and not 0 < levels[0] <= levels[-1] <= 100:
         parser.error("--reach takes percents, above 0 and up to 100")
     try:
-        page, *others = write_report(pattern, options.outputs, options.out, levels or None)
+        page, *others = write_report(pattern, options.outputs, options.out, levels or None, options.budgets)
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -2,6 +2,7 @@
 matter of ``study_files``."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.analysis.rounds import Curve, DimensionSearch, Measure
+from src.analysis.statistics import normalised_area
+from src.utils.errors import UserError
 from src.utils.records import Row
 
 
@@ -63,6 +66,17 @@ class Study:
 
     methods: list[Method]
     measures: tuple[Measure, ...]
+    given_budgets: tuple[int, ...] = ()
+    """Label counts that tables stop at, instead of some that are chosen."""
+
+    def __post_init__(self) -> None:
+        chosen = self.common_labels()[1:] if self.given_budgets else []
+        if missing := [budget for budget in self.given_budgets if budget not in chosen]:
+            there = ", ".join(map(str, chosen)) or "none"
+            raise UserError(
+                f"budget {missing[0]}: no round after the first has so many labels in every method; such counts are: "
+                f"{there}"
+            )
 
     @property
     def measure(self) -> Measure:
@@ -92,22 +106,47 @@ class Study:
         )
 
     def budgets(self) -> list[int]:
-        """The label counts that tables stop at: a third and two thirds through the common rounds, and the last.
+        """The label counts that tables stop at: those given, else a third and two thirds through the common rounds,
+        and the last.
 
         None of them is the first, which has only the initial labels, so that no method has chosen anything yet.
         """
+        if self.given_budgets:
+            return sorted(set(self.given_budgets))
         chosen = self.common_labels()[1:]
         places = {math.ceil(len(chosen) * third / 3) - 1 for third in (1, 2, 3)}
         return [chosen[place] for place in sorted(places) if place >= 0]
 
     def differences(self, one: Method, other: Method, count: int) -> NDArray[np.float64]:
         """``one`` − ``other`` in the study's measure at that many labels, of the runs that are pairs and have it."""
-        mine, theirs = (self._values_at(method, count) for method in (one, other))
-        return np.array([mine[pair] - theirs[pair] for pair in sorted(mine.keys() & theirs.keys())])
+        return self._paired(one, other, lambda curve: _values_at(curve, count))
 
-    def _values_at(self, method: Method, count: int) -> dict[int, float]:
-        curve = method.curves[self.measure]
-        at = np.flatnonzero(curve.labels_R == count)
-        values = curve.values_K_R[:, at[0]] if at.size else np.full(len(curve.values_K_R), np.nan)
-        pairs = zip(self.pairs_of(method), values.tolist(), strict=True)
-        return {pair: value for pair, value in pairs if math.isfinite(value)}
+    def areas(self, method: Method, budget: int) -> NDArray[np.float64]:
+        """Of every run, the normalised area under the measure up to that many labels; NaN where it has not so many."""
+        return _areas(method.curves[self.measure], budget, self.common_labels()[0])
+
+    def area_differences(self, one: Method, other: Method, budget: int) -> NDArray[np.float64]:
+        """``one`` − ``other`` in the area up to that many labels, of the runs that are pairs and have it."""
+        start = self.common_labels()[0]
+        return self._paired(one, other, lambda curve: _areas(curve, budget, start))
+
+    def _paired(
+        self, one: Method, other: Method, value: Callable[[Curve], NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        mine, theirs = (
+            dict(zip(self.pairs_of(method), value(method.curves[self.measure]).tolist(), strict=True))
+            for method in (one, other)
+        )
+        found = np.array([mine[pair] - theirs[pair] for pair in sorted(mine.keys() & theirs.keys())])
+        return found[np.isfinite(found)]
+
+
+def _values_at(curve: Curve, count: int) -> NDArray[np.float64]:
+    at = np.flatnonzero(curve.labels_R == count)
+    return curve.values_K_R[:, at[0]] if at.size else np.full(len(curve.values_K_R), np.nan)
+
+
+def _areas(curve: Curve, budget: int, start: int) -> NDArray[np.float64]:
+    return np.array(
+        [normalised_area(curve.labels_R, values_R, budget, start) for values_R in curve.values_K_R]
+    )

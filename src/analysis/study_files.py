@@ -30,10 +30,11 @@ from src.utils.errors import UserError
 from src.utils.records import read_rows
 
 
-def read_study(pattern: str, outputs: Path) -> Study:
+def read_study(pattern: str, outputs: Path, budgets: Sequence[int] = ()) -> Study:
     """The experiments below ``outputs`` whose names match the pattern, or one of several with spaces between.
 
-    UserError where there is none, where they are of different datasets or kinds of task, and where a file is damaged.
+    ``budgets``: the label counts that tables stop at; none: some are chosen. UserError where no experiment matches,
+    where they are of different datasets or kinds of task, lack a budget, and where a file is damaged.
     """
     if not pattern.split() or "/" in pattern:
         raise UserError(f"{pattern!r} is no pattern of names; give one like 'mnist_*'")
@@ -48,7 +49,7 @@ def read_study(pattern: str, outputs: Path) -> Study:
     _refuse_mixture({method.experiment: set(method.curves) for method, _ in read}, "measures")
     _refuse_mixture({method.experiment: dataset for method, dataset in read if dataset}, "datasets")
     methods = [method for method, _ in read]
-    return Study(methods, tuple(methods[0].curves))
+    return Study(methods, tuple(methods[0].curves), tuple(budgets))
 
 
 def _find(patterns: Sequence[str], outputs: Path) -> tuple[dict[str, Path], dict[str, Path]]:

@@ -17,7 +17,7 @@ from scipy import stats
 from src.analysis.page import Page
 from src.analysis.report import main, make_page, write_report
 from src.analysis.sections.density import of_entry
-from src.analysis.sections.pairs import compare, difference_cell, pairwise, penalties
+from src.analysis.sections.pairs import compare, compare_areas, difference_cell, pairwise, penalties
 from src.analysis.sections.queries import evenness, jaccard
 from src.analysis.study_files import read_study
 from src.utils.errors import UserError
@@ -218,6 +218,51 @@ def test_penalty_matrix_is_badges(tmp_path: Path) -> None:
     assert matrix[2, 0] > 0 and matrix[0, 2] == 0, "the better method ought to beat the worse one"
     assert np.isnan(matrix.diagonal()).all()
     assert (penalties(3, comparisons, corrected=True) <= matrix)[~np.isnan(matrix)].all()
+
+
+def test_areas_are_tested_by_pairs_up_to_the_budgets_asked_for(tmp_path: Path) -> None:
+    for place, name in enumerate(("random", "softmax", "mcd")):
+        write_experiment(tmp_path, f"made_{name}", rounds=6, seeds=[3, 11, 42, 7], better=0.02 * place)
+    study = read_study("made_*", tmp_path, budgets=[60, 40])
+    comparisons = compare_areas(study)
+    assert [found.budget for found in comparisons] == [40] * 3 + [60] * 3
+    areas = {
+        budget: [
+            np.trapezoid(method.curves[study.measure].values_K_R[:, :rounds], dx=10) / (10 * (rounds - 1))
+            for method in study.methods
+        ]
+        for budget, rounds in ((40, 3), (60, 5))
+    }
+    for found in comparisons:
+        one, other = (areas[found.budget][place] for place in (found.one, found.other))
+        assert found.test.p == pytest.approx(stats.ttest_rel(one, other).pvalue)
+        assert found.test.mean == pytest.approx((one - other).mean())
+    smallest = min(comparisons[:3], key=lambda found: found.test.p)
+    assert smallest.adjusted == pytest.approx(3 * smallest.test.p)
+
+
+def test_an_area_ends_where_its_run_does(tmp_path: Path) -> None:
+    """A run that is not as far as a budget has no area up to it."""
+    write_experiment(tmp_path, "made_random", rounds=6)
+    unfinished = write_experiment(tmp_path, "made_hu", rounds=6) / "run_2" / "rounds.jsonl"
+    unfinished.write_text("".join(unfinished.read_text().splitlines(keepends=True)[:4]))
+    pairs = {
+        found.budget: found.test.n
+        for found in compare_areas(read_study("made_*", tmp_path, budgets=[50, 70]))
+    }
+    assert pairs == {50: 3, 70: 2}
+
+
+def test_tables_stop_at_the_budgets_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_experiment(tmp_path, "made_random")
+    write_experiment(tmp_path, "made_hu")
+    arguments = ["made_*", "--outputs", str(tmp_path), "--out", str(tmp_path / "report")]
+    assert main([*arguments, "--budgets", "40", "30"]) == 0
+    rows = numbers(tmp_path / "report" / "made" / "areas.csv")
+    assert [row["budget"] for row in rows] == ["30", "40"] * 2
+    capsys.readouterr()
+    assert main([*arguments, "--budgets", "20"]) == 2, "the first round chose nothing"
+    assert "such counts are: 30, 40, 50" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("seeds", "starred"), [(3, False), (5, False), (6, True)])

@@ -9,7 +9,7 @@ from src.analysis.figures import panels, style
 from src.analysis.page import LeftOut, Picture, Section, Table
 from src.analysis.rounds import Curve
 from src.analysis.sections.against_labels import INTERVAL, curve_table, label_scale, mean_cell, mean_numbers
-from src.analysis.statistics import normalised_area, t_interval
+from src.analysis.statistics import t_interval
 from src.analysis.study import Study
 from src.analysis.tables import labels_needed_cell
 
@@ -65,12 +65,9 @@ def areas(study: Study) -> Section:
     rows: list[list[str]] = []
     numbers: list[list[object]] = [["method", "budget", "mean", "low", "high", "runs"]]
     for method in study.methods:
-        curve = method.curves[measure]
         cells = [method.name]
         for budget in budgets:
-            areas_K = np.array(
-                [normalised_area(curve.labels_R, values_R, budget, start) for values_R in curve.values_K_R]
-            )
+            areas_K = study.areas(method, budget)
             cells.append(mean_cell(areas_K, measure))
             numbers.append([method.experiment, budget, *mean_numbers(areas_K)])
         rows.append(cells)

@@ -1,6 +1,7 @@
 """Which method beats which: paired tests over seeds at every budget, and how often each is beaten."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -19,7 +20,7 @@ from src.analysis.statistics import (
     paired_t_test,
     smallest_exact_p,
 )
-from src.analysis.study import Study
+from src.analysis.study import Method, Study
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,36 @@ def compare(study: Study) -> list[Comparison]:
     found = []
     for budget in sorted({int(count) for labels_R in counts for count in labels_R}):
         chosen = [place for place, labels_R in enumerate(counts) if labels_R.size and labels_R.min() < budget]
-        pairs = list(combinations(chosen, 2))
-        tests = [
-            paired_t_test(study.differences(study.methods[one], study.methods[other], budget))
-            for one, other in pairs
-        ]
-        adjusted = holm([test.p for test in tests])
-        found += [
-            Comparison(*pair, budget, test, p)
-            for pair, test, p in zip(pairs, tests, adjusted, strict=True)
-            if test.n >= 2
-        ]
+        found += _family(study, chosen, budget, study.differences)
     return found
+
+
+def compare_areas(study: Study) -> list[Comparison]:
+    """All pairs in the area up to each of the study's budgets; a budget's pairs are one family for Holm."""
+    everyone = range(len(study.methods))
+    return [
+        found
+        for budget in study.budgets()
+        for found in _family(study, everyone, budget, study.area_differences)
+    ]
+
+
+def _family(
+    study: Study,
+    places: Sequence[int],
+    budget: int,
+    differences: Callable[[Method, Method, int], NDArray[np.float64]],
+) -> list[Comparison]:
+    pairs = list(combinations(places, 2))
+    tests = [
+        paired_t_test(differences(study.methods[one], study.methods[other], budget)) for one, other in pairs
+    ]
+    adjusted = holm([test.p for test in tests])
+    return [
+        Comparison(*pair, budget, test, p)
+        for pair, test, p in zip(pairs, tests, adjusted, strict=True)
+        if test.n >= 2
+    ]
 
 
 def penalties(methods: int, comparisons: list[Comparison], corrected: bool) -> NDArray[np.float64]:
@@ -105,7 +124,13 @@ def pairwise(study: Study) -> Section:
                 _matrices(study, matrices),
             )
         ],
-        [_penalty_table(study, matrices), _difference_table(study, comparisons)],
+        [
+            _penalty_table(study, matrices),
+            _difference_table("differences", study.measure.name, study, comparisons, "at"),
+            _difference_table(
+                "area_differences", f"the area under {study.measure.name}", study, compare_areas(study), "to"
+            ),
+        ],
     )
 
 
@@ -194,8 +219,10 @@ def _penalty_table(study: Study, matrices: dict[str, NDArray[np.float64]]) -> Ta
     return Table("penalty_matrix", caption, ["", *names], rows, numbers)
 
 
-def _difference_table(study: Study, comparisons: list[Comparison]) -> Table:
-    """The differences at the study's budgets for people; those at all budgets in the numbers."""
+def _difference_table(
+    name: str, of: str, study: Study, comparisons: list[Comparison], at_or_to: str
+) -> Table:
+    """The differences at the study's budgets for people; those of all comparisons in the numbers."""
     budgets, names = study.budgets(), [method.name for method in study.methods]
     at = {(found.one, found.other, found.budget): found for found in comparisons}
     rows = [
@@ -216,11 +243,11 @@ def _difference_table(study: Study, comparisons: list[Comparison]) -> Table:
     unit = "points" if study.measure.percent else study.measure.name
     starred = any(can_decide(found.test.n) for found in comparisons)
     caption = (
-        f"Mean difference in {study.measure.name} ({unit}) with its 95 % interval, and Holm's p over the pairs of "
+        f"Mean difference in {of} ({unit}) with its 95 % interval, and Holm's p over the pairs of "
         "the budget" + (f"; ⋆ under {ALPHA:g}." if starred else ".")
     )
-    header = ["difference", *(f"at {budget:,} labels" for budget in budgets)]
-    return Table("differences", caption, header, rows, numbers)
+    header = ["difference", *(f"{at_or_to} {budget:,} labels" for budget in budgets)]
+    return Table(name, caption, header, rows, numbers)
 
 
 def difference_cell(study: Study, found: Comparison | None) -> str:
