@@ -13,6 +13,18 @@ from src.data import task_of
 from tests.experiments import CONFIGS, FINAL_RUNS, ROOT, SHIPPED
 
 ABLATIONS = CONFIGS / "ablations"
+COLD_START = CONFIGS / "cold_start"
+# Heuristic and ensemble.
+COLD_METHODS = {
+    "random": ("random", 1),
+    "softmax": ("entropy", 1),
+    "de": ("entropy", 3),
+    "knn": ("precomputed", 1),
+    "coreset": ("coreset", 1),
+    "typiclust": ("typiclust", 1),
+    "badge": ("badge", 1),
+    "hidden_coverage": ("hidden_coverage", 1),
+}
 METHODS = ["random", "softmax", "mcd", "de", "hu", "hu_greedy_l2", "knn"]
 DENSE_METHODS = ["random", "softmax", "mcd", "hu", "hu_greedy_l2", "knn", "class_greedy"]
 # The network of each dataset's experiments, by itself and as the backbone of HU methods.
@@ -72,7 +84,11 @@ def test_every_experiment_has_one_command_that_names_its_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dataset", "method"), [(dataset, method) for dataset in METHODS_OF for method in METHODS_OF[dataset]]
+    ("dataset", "method"),
+    [
+        *((dataset, method) for dataset in METHODS_OF for method in METHODS_OF[dataset]),
+        ("camvid", "hidden_coverage"),
+    ],
 )
 def test_methods_share_all_but_the_method(dataset: str, method: str) -> None:
     config = load_config(FINAL_RUNS / f"{dataset}_{method}.yaml")
@@ -156,6 +172,26 @@ def test_fashion_mnist_is_run_as_mnist_is() -> None:
     mnist, fashion = (load_config(FINAL_RUNS / f"{name}_random.yaml") for name in ("mnist", "fashion_mnist"))
     own: Any = {"name": True, "data": {"dataset"}}
     assert fashion.model_dump(exclude=own) == mnist.model_dump(exclude=own)
+
+
+@pytest.mark.parametrize("method", COLD_METHODS)
+@pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
+def test_cold_starts_differ_in_the_query_and_its_members_only(dataset: str, method: str) -> None:
+    found = load_config(COLD_START / f"cold_{dataset}_{method}.yaml").model_dump()
+    heuristic, ensemble = COLD_METHODS[method]
+    assert (found["training"]["heuristic"], found["model"]["ensemble"]) == (heuristic, ensemble)
+    expected = load_config(COLD_START / "cold_mnist_random.yaml").model_dump()
+    expected["name"], expected["data"]["dataset"] = found["name"], dataset
+    expected["training"]["heuristic"], expected["model"]["ensemble"] = heuristic, ensemble
+    assert found == expected
+
+
+def test_cold_starts_are_ten_pairs_without_shuffling() -> None:
+    config = load_config(COLD_START / "cold_mnist_random.yaml")
+    assert len(set(config.random_state[: config.runs])) == 10
+    assert config.training.shuffle_prop == 0
+    assert make_plan(config).labels == MNIST_LABELS[:11]
+    assert len(list(COLD_START.iterdir())) == 2 * len(COLD_METHODS)
 
 
 def test_svhn_is_run_as_cifar10_is_without_mirrored_digits() -> None:
