@@ -23,7 +23,7 @@ from torch import Tensor
 
 from src.active.acquisition import ACQUISITIONS, BatchAware
 from src.active.batch import Batch, BatchHeuristic, DoubtfulFeatures, Evidence, LastLayer
-from src.active.batch.hidden_coverage import LLOYD_ROUNDS, cover
+from src.active.batch.hidden_coverage import LLOYD_ROUNDS, NEGLIGIBLE, cover
 from src.active.heuristics import entropy
 from src.analysis.statistics import normalised_area
 from src.cli import main as run_experiment
@@ -49,12 +49,14 @@ class Variant:
     overrides: tuple[str, ...] = ()
 
 
-def _weighted(weigh: Callable[[Tensor], Tensor], lloyd_rounds: int = LLOYD_ROUNDS) -> BatchHeuristic:
-    """Hidden coverage with another function of doubt_N for weight_N, or other rounds."""
+def _weighted(
+    weigh: Callable[[Tensor], Tensor], lloyd_rounds: int = LLOYD_ROUNDS, negligible: float = NEGLIGIBLE
+) -> BatchHeuristic:
+    """Hidden coverage with another function of doubt_N for weight_N, other rounds, or another share left out."""
 
     def select(pool: DoubtfulFeatures, labelled_L_D: Tensor, count: int, generator: torch.Generator) -> Batch:
         weight_N = weigh(pool.doubt_N)
-        return cover(pool.features_N_D, labelled_L_D, weight_N, count, generator, lloyd_rounds)
+        return cover(pool.features_N_D, labelled_L_D, weight_N, count, generator, lloyd_rounds, negligible)
 
     return BatchHeuristic(select, ("doubtful_features", "labelled_features"))
 
@@ -90,6 +92,8 @@ VARIANTS = (
     Variant("without labelled centres", BatchHeuristic(_without_labels, ("doubtful_features",))),
     Variant("without Lloyd's rounds", _weighted(torch.square, 0)),
     Variant("3 of Lloyd's rounds", _weighted(torch.square, 3)),
+    Variant("no input left out", _weighted(torch.square, negligible=0)),
+    Variant("a tenth of doubt left out", _weighted(torch.square, negligible=0.1)),
     Variant("doubt, not its square", _weighted(lambda doubt_N: doubt_N)),
     Variant("doubt to the fourth", _weighted(lambda doubt_N: doubt_N**4)),
     Variant("entropy for doubt", BatchHeuristic(_by_entropy, (*FEATURES, "last_layer"))),

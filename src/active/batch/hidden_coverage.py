@@ -44,13 +44,14 @@ def cover(
     count: int,
     generator: torch.Generator,
     lloyd_rounds: int = LLOYD_ROUNDS,
+    negligible: float = NEGLIGIBLE,
 ) -> Batch:
     """The same of any weights from 0 on: a batch that leaves little of Σ_x weight(x) · min |h(x) − h(y)|².
 
     Raises NonFiniteError where distances are too large for the features' dtype.
     """
     weight_N = weight_N.to(features_N_D)
-    among_R = _weighty(weight_N, LEAST_INPUTS * max(count, 1))
+    among_R = _weighty(weight_N, negligible, LEAST_INPUTS * max(count, 1))
     all_of_them = len(among_R) == len(weight_N)
     pool, weight_R = Points.of(features_N_D if all_of_them else features_N_D[among_R]), weight_N[among_R]
     uncovered_R = pool.nearest_squares(labelled_features_L_D)
@@ -79,11 +80,12 @@ def cover(
     return picks.batch()
 
 
-def _weighty(weight_N: Tensor, least: int) -> Tensor:
-    """Positions of the inputs that hold nearly all weight, or of the ``least`` heaviest where those are more."""
+def _weighty(weight_N: Tensor, negligible: float, least: int) -> Tensor:
+    """Positions of the inputs that hold all weight but a ``negligible`` share, or of the ``least`` heaviest where those
+    are more."""
     ascending_N = weight_N.cpu().double().sort(stable=True)
     running_N = ascending_N.values.cumsum(dim=0)
-    left_out = int((running_N <= NEGLIGIBLE * running_N[-1]).sum())
+    left_out = int((running_N <= negligible * running_N[-1]).sum())
     left_out = max(0, min(left_out, len(weight_N) - least))
     return ascending_N.indices[left_out:].sort().values.to(weight_N.device)
 

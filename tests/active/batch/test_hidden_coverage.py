@@ -134,12 +134,12 @@ def test_centres_move_as_scikit_learns_where_nothing_is_labelled_nearby() -> Non
 
 def test_what_hardly_any_weight_lies_on_is_left_out_unless_it_is_needed() -> None:
     weight_N = torch.tensor([1e-6, 0.5, 1e-6, 0.25, 0.3, 1e-6], dtype=torch.float64)
-    assert hidden_coverage._weighty(weight_N, 1).tolist() == [1, 3, 4]
+    assert hidden_coverage._weighty(weight_N, 1e-3, 1).tolist() == [1, 3, 4]
     borderline_N = torch.tensor([1.5e-3, 0.5, 0.5e-3, 0.5], dtype=torch.float64)
-    assert hidden_coverage._weighty(borderline_N, 1).tolist() == [0, 1, 3], "a thousandth together"
-    assert hidden_coverage._weighty(weight_N, 5).tolist() == [1, 2, 3, 4, 5]
-    assert hidden_coverage._weighty(weight_N, 60).tolist() == list(range(6))
-    assert hidden_coverage._weighty(torch.zeros(4), 2).tolist() == [2, 3]
+    assert hidden_coverage._weighty(borderline_N, 1e-3, 1).tolist() == [0, 1, 3], "a thousandth together"
+    assert hidden_coverage._weighty(weight_N, 1e-3, 5).tolist() == [1, 2, 3, 4, 5]
+    assert hidden_coverage._weighty(weight_N, 1e-3, 60).tolist() == list(range(6))
+    assert hidden_coverage._weighty(torch.zeros(4), 1e-3, 2).tolist() == [2, 3]
 
 
 def test_picks_do_not_depend_on_the_size_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
