@@ -93,7 +93,7 @@ VARIANTS = (
     Variant("without Lloyd's rounds", _weighted(torch.square, 0)),
     Variant("3 of Lloyd's rounds", _weighted(torch.square, 3)),
     Variant("no input left out", _weighted(torch.square, negligible=0)),
-    Variant("a tenth of doubt left out", _weighted(torch.square, negligible=0.1)),
+    Variant("a tenth of doubt² left out", _weighted(torch.square, negligible=0.1)),
     Variant("doubt, not its square", _weighted(lambda doubt_N: doubt_N)),
     Variant("doubt to the fourth", _weighted(lambda doubt_N: doubt_N**4)),
     Variant("entropy for doubt", BatchHeuristic(_by_entropy, (*FEATURES, "last_layer"))),
@@ -106,7 +106,7 @@ VARIANTS = (
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run what is missing of each variant, print its line and, last, what a query costs beside a random one.
+    """Run what is missing of each variant, print its line and, last, what a round costs beside one of chance.
 
     Raises UserError where a run fails.
     """
@@ -161,6 +161,7 @@ def _runs(variant: Variant, options: argparse.Namespace) -> list[list[Row]]:
         f"training.iterations={len(LABELS)}",
         f"training.initially_labelled={LABELS[0]}",
         f"data.path={options.data}",
+        "save_df=false",
         *variant.overrides,
     )
     folders = []

@@ -140,7 +140,9 @@ def check_heuristic(config: Config) -> Acquisition:
             f"'{density}' scores by a density head, and model.name '{model.name}' has none; "
             "use model.name MIR or another heuristic",
         )
-    one_network = consumer("surprise", "density", "features", "labelled_features", "last_layer")
+    one_network = consumer(
+        "surprise", "density", "features", "labelled_features", "doubtful_features", "last_layer"
+    )
     if one_network and model.ensemble > 1:
         raise config.error(key, f"'{one_network}' reads one network's features; set model.ensemble to 1")
     members = consumer("members", "member_log_probs")

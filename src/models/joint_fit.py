@@ -43,7 +43,7 @@ class Setting:
     seeds: RoundSeeds
     augment: Augment | None = None
     unlabelled_U: Tensor | None = None
-    """Inputs that each batch has as many of as of labelled ones, for networks that learn from these too. They have
+    """Each batch draws as many of these inputs as it has labelled ones, for networks that learn from both. They have
     their part in the training loss and in the statistics of batch norms, and none in the validation loss."""
 
 
@@ -72,7 +72,10 @@ class JointFit:
         self.device = self.source.device
         self.train_indices_N = setting.train_indices_N.to(self.device)
         self.val_indices_V = setting.val_indices_V.to(self.device)
-        self.unlabelled_U = None if setting.unlabelled_U is None else setting.unlabelled_U.to(self.device)
+        unlabelled_U = setting.unlabelled_U
+        self.unlabelled_U = (
+            None if unlabelled_U is None or not len(unlabelled_U) else unlabelled_U.to(self.device)
+        )
         # No larger than the set: torch cannot split by just any integer that a config may hold.
         self.batch_size = min(self.training.batch_size, len(self.train_indices_N))
         self.objective = data_parallel(model)
@@ -189,7 +192,7 @@ class JointFit:
 
     def _draw_unlabelled(self, count: int) -> Tensor:
         """indices_M_B of as many unlabelled inputs, with replacement; of none where there are none to learn from."""
-        if self.unlabelled_U is None or not len(self.unlabelled_U):
+        if self.unlabelled_U is None:
             return self.train_indices_N.new_empty(len(self.members), 0)
         drawn_M = [
             torch.randint(len(self.unlabelled_U), (count,), generator=generator)

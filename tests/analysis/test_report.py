@@ -239,6 +239,8 @@ def test_areas_are_tested_by_pairs_up_to_the_budgets_asked_for(tmp_path: Path) -
         assert found.test.mean == pytest.approx((one - other).mean())
     smallest = min(comparisons[:3], key=lambda found: found.test.p)
     assert smallest.adjusted == pytest.approx(3 * smallest.test.p)
+    rows = rows_of(make_page("made", study), "area_differences")
+    assert [row["difference"] for row in rows] == [found.test.mean for found in comparisons]
 
 
 def test_an_area_ends_where_its_run_does(tmp_path: Path) -> None:

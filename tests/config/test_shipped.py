@@ -140,6 +140,15 @@ def test_methods_are_the_published_ones(dataset: str) -> None:
     }
 
 
+def test_camvid_is_covered_in_the_hidden_map() -> None:
+    config = load_config(FINAL_RUNS / "camvid_hidden_coverage.yaml")
+    assert config.training.heuristic == "hidden_coverage"
+    assert (config.model.mir_configs.backbone, config.model.mir_configs.features) == (
+        "deeplabv3plus",
+        "hidden",
+    )
+
+
 @pytest.mark.parametrize(
     ("ablation", "of", "changed"),
     [

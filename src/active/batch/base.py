@@ -45,7 +45,8 @@ class LastLayer(NamedTuple):
 
 class Batch(NamedTuple):
     """What to label: distinct positions_Q of the pool in the order of the picks, and scores_Q, each as high as it was
-    when its input was picked. ``pool_scores_N`` are the scores of all when nothing was picked yet."""
+    when its input was picked or, of a method that picks all at once, before any pick. ``pool_scores_N`` are the scores
+    of all when nothing was picked yet."""
 
     positions_Q: Tensor
     scores_Q: Tensor
@@ -116,6 +117,15 @@ class Picks:
         self.positions.append(position)
         self._scores.append(score)
         return position
+
+    def fill(self, scores_N: Tensor, generator: torch.Generator) -> None:
+        """Pick what is still wanted at random, with these scores."""
+        if not self.wanting:
+            return
+        order_N = torch.randperm(len(self.pool_scores_N), generator=generator)
+        chosen_R = order_N[self._open_N.cpu()[order_N]][: self.wanted - len(self.positions)]
+        for position, score in zip(chosen_R.tolist(), scores_N.cpu()[chosen_R].tolist(), strict=True):
+            self.add(position, score)
 
     def batch(self) -> Batch:
         """The finished batch, on the CPU."""

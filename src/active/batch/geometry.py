@@ -26,7 +26,10 @@ class Points:
         """Those of at least one input."""
         centre_D = features_N_D.mean(dim=0)
         centred_N_D = features_N_D - centre_D
-        return cls(centre_D, centred_N_D, centred_N_D.square().sum(dim=1))
+        rows = rows_in_cache(centred_N_D[0].nbytes, centred_N_D.device)
+        # In blocks, without a third copy of the pool.
+        squares_N = torch.cat([rows_B_D.square().sum(dim=1) for rows_B_D in centred_N_D.split(rows)])
+        return cls(centre_D, centred_N_D, squares_N)
 
     def squares_to(self, point_D: Tensor) -> Tensor:
         """squares_N: squared distances to one point in these coordinates."""

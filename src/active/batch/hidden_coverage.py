@@ -10,7 +10,8 @@ from src.utils.errors import NonFiniteError
 
 LLOYD_ROUNDS = 10
 NEGLIGIBLE = 1e-3
-"""Of all weight, what the lightest inputs may hold together and be left out: in late rounds most of the pool."""
+"""The lightest inputs are left out as long as they hold no more than this share of all weight: in late rounds they
+are most of the pool."""
 LEAST_INPUTS = 10
 """Inputs for each pick that are never left out."""
 DRAWN_AT_ONCE = 64
@@ -33,6 +34,7 @@ def hidden_coverage(
     mini-batch Active Learning") and CLUE's (Prabhu et al. 2021); ``docs/hidden_coverage.md`` tells what is whose.
     Scores are an input's part of the sum before any pick, 0 if it was left out for its little doubt. Time goes with
     N·D·(L + count); beside the features one or two copies of them are held, of the inputs that were not left out.
+    Raises NonFiniteError as ``cover``.
     """
     return cover(pool.features_N_D, labelled_features_L_D, pool.doubt_N.square(), count, generator)
 
@@ -46,19 +48,21 @@ def cover(
     lloyd_rounds: int = LLOYD_ROUNDS,
     negligible: float = NEGLIGIBLE,
 ) -> Batch:
-    """The same of any weights from 0 on: a batch that leaves little of Σ_x weight(x) · min |h(x) − h(y)|².
+    """As ``hidden_coverage``, with any weight_N ≥ 0 for doubt²: a batch that leaves little of
+    Σ_x weight(x) · min |h(x) − h(y)|².
 
-    Raises NonFiniteError where distances are too large for the features' dtype.
+    The lightest inputs, which hold no more than the share ``negligible`` of all weight, are left out as far as ten for
+    each pick stay. Raises NonFiniteError where distances are too large for the features' dtype.
     """
     weight_N = weight_N.to(features_N_D)
     among_R = _weighty(weight_N, negligible, LEAST_INPUTS * max(count, 1))
     all_of_them = len(among_R) == len(weight_N)
     pool, weight_R = Points.of(features_N_D if all_of_them else features_N_D[among_R]), weight_N[among_R]
     uncovered_R = pool.nearest_squares(labelled_features_L_D)
-    if not uncovered_R.isfinite().all():
+    if too_large := int((~uncovered_R.isfinite()).sum()):
         raise NonFiniteError(
-            "the hidden features are too large for their squared distances: the network has diverged; lower "
-            "optimizer.lr"
+            f"the squared distances of {too_large} of {len(weight_N)} pool inputs' hidden features to the labelled "
+            "ones are beyond the largest number: the network has diverged; lower optimizer.lr"
         )
     scores_N = torch.zeros_like(weight_N).index_copy_(0, among_R, weight_R * uncovered_R)
     picks = Picks(scores_N, count)
@@ -69,14 +73,12 @@ def cover(
         nearest = _nearest_inputs(pool, weight_R, uncovered_R, centres_M_D)
         if not nearest:  # distances are all rounding
             break
-        for position in among_R[nearest].tolist():
-            picks.add(position, scores_N[position].item())
+        positions_M = among_R[nearest]
+        for position, score in zip(positions_M.tolist(), scores_N[positions_M].tolist(), strict=True):
+            picks.add(position, score)
         # Cells that ran empty gave nothing: as many are drawn anew beside what was picked.
         uncovered_R = _covered_by(pool, uncovered_R, nearest)
-    if picks.wanting:
-        for position in torch.randperm(len(weight_N), generator=generator).tolist():
-            if picks.wanting and picks.open_N[position]:
-                picks.add(position, scores_N[position].item())
+    picks.fill(scores_N, generator)
     return picks.batch()
 
 
@@ -96,8 +98,8 @@ def _draw(
     """Positions drawn one after the other in proportion to weight and squared distance to all that cover, drawn ones
     included; fewer than ``count`` where everything is covered.
 
-    Many are drawn at once and each stays with the probability by which those before it have lowered its weight: the
-    law is that of single draws, and the pool is measured up to 64 times less often.
+    Many are drawn at once, and each stays with a probability: the share of its part of the sum that those kept before
+    it leave. The law is that of single draws, and the pool is measured up to 64 times less often.
     """
     drawn: list[int] = []
     while len(drawn) < count:

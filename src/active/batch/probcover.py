@@ -45,9 +45,7 @@ def probcover(
         newly = (in_ball_N & ~covered_N).nonzero().flatten()
         covered_N[newly] = True
         degree_N -= _degrees(points, newly, square)
-    for pick in torch.randperm(len(degree_N), generator=generator).tolist():
-        if picks.wanting and picks.open_N[pick]:
-            picks.add(pick, 0.0)
+    picks.fill(torch.zeros_like(degree_N), generator)
     return picks.batch()
 
 

@@ -50,9 +50,7 @@ def typiclust(
                 most = int(typicality_R.argmax())
                 cluster_N[picks.add(int(rows_R[most]), typicality_R[most].item())] = -1
         turn += 1
-    for pick in torch.randperm(inputs, generator=generator).tolist():
-        if picks.wanting and picks.open_N[pick]:
-            picks.add(pick, 0.0)
+    picks.fill(torch.zeros_like(typicality_N), generator)
     return picks.batch()
 
 

@@ -97,6 +97,7 @@ def pairwise(study: Study) -> Section:
             "no two methods have two runs that are pairs at a budget after their first round, and a paired test "
             "needs two"
         )
+    areas = compare_areas(study)
     matrices = {
         "each test at 5 %, as in BADGE": penalties(len(study.methods), comparisons, corrected=False),
         "Holm's correction over a budget's pairs": penalties(len(study.methods), comparisons, corrected=True),
@@ -113,6 +114,7 @@ def pairwise(study: Study) -> Section:
             "A budget has as many tests as there are pairs of methods, so that some are significant by chance at 5 "
             "%; with Holm's correction one or more such finding has at most 5 % at each budget. Budgets are not "
             "corrected for: those of one run follow each other and are no repetitions.",
+            *(["Areas up to the tables' budgets are tested in the same way."] if areas else []),
             *power_remarks(study, comparisons),
         ],
         [
@@ -127,8 +129,18 @@ def pairwise(study: Study) -> Section:
         [
             _penalty_table(study, matrices),
             _difference_table("differences", study.measure.name, study, comparisons, "at"),
-            _difference_table(
-                "area_differences", f"the area under {study.measure.name}", study, compare_areas(study), "to"
+            *(
+                [
+                    _difference_table(
+                        "area_differences",
+                        f"the normalised area under {study.measure.name}",
+                        study,
+                        areas,
+                        "to",
+                    )
+                ]
+                if areas
+                else []
             ),
         ],
     )

@@ -84,7 +84,7 @@ def test_an_island_without_doubt_is_left_alone() -> None:
 
 def test_scores_are_parts_of_the_sum_before_any_pick() -> None:
     given_ = evidence(80)
-    batch = run("hidden_coverage", given_, 80)  # more than can be told from what covers them already
+    batch = run("hidden_coverage", given_, 80)  # all of them, twins too, which are drawn by chance
     features_N_D, doubt_N = (tensor.double() for tensor in given_["doubtful_features"])
     nearest_N = torch.cdist(features_N_D, given_["labelled_features"].double()).amin(dim=1)
     torch.testing.assert_close(batch.pool_scores_N, (doubt_N * nearest_N).square(), rtol=1e-4, atol=1e-4)
@@ -94,7 +94,7 @@ def test_scores_are_parts_of_the_sum_before_any_pick() -> None:
 def test_features_whose_squares_overflow_are_refused() -> None:
     given_ = evidence(20)
     given_["labelled_features"] = given_["labelled_features"] * 1e30
-    with pytest.raises(NonFiniteError, match="too large"):
+    with pytest.raises(NonFiniteError, match="20 of 20 .* beyond the largest number"):
         run("hidden_coverage", given_, 5)
 
 
@@ -140,6 +140,28 @@ def test_what_hardly_any_weight_lies_on_is_left_out_unless_it_is_needed() -> Non
     assert hidden_coverage._weighty(weight_N, 1e-3, 5).tolist() == [1, 2, 3, 4, 5]
     assert hidden_coverage._weighty(weight_N, 1e-3, 60).tolist() == list(range(6))
     assert hidden_coverage._weighty(torch.zeros(4), 1e-3, 2).tolist() == [2, 3]
+
+
+def test_the_least_doubted_are_left_out_but_for_ten_a_pick() -> None:
+    given_ = evidence(300)
+    doubt_N = torch.where(torch.arange(300) < 100, 1.0, 1e-3)
+    given_["doubtful_features"] = DoubtfulFeatures(given_["doubtful_features"].features_N_D, doubt_N)
+    scores_N = run("hidden_coverage", given_, 5).pool_scores_N
+    assert (scores_N[:100] > 0).all() and (scores_N[100:] == 0).all()
+    assert (run("hidden_coverage", given_, 15).pool_scores_N > 0).sum() == 150
+
+
+def test_as_many_are_drawn_anew_as_cells_ran_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though all centres move to one place, none is picked by chance among those without doubt."""
+
+    def to_one_place(pool: Points, weight_N: Any, uncovered_N: Any, centres_M_D: Any, rounds: int) -> Any:
+        return centres_M_D[:1].expand_as(centres_M_D)
+
+    monkeypatch.setattr(hidden_coverage, "_move", to_one_place)
+    given_ = evidence(60)
+    doubt_N = (torch.arange(60) < 20).float()
+    given_["doubtful_features"] = DoubtfulFeatures(given_["doubtful_features"].features_N_D, doubt_N)
+    assert (run("hidden_coverage", given_, 10).positions_Q < 20).all()
 
 
 def test_picks_do_not_depend_on_the_size_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
