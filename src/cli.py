@@ -20,7 +20,8 @@ from src.active.oracle import LabelsNeeded
 from src.active.plan import Plan, make_plan
 from src.analysis.curves import plot_learning_curve
 from src.analysis.dimensions import plot_dimension_search
-from src.analysis.tables import phase_summary, round_table
+from src.analysis.rounds import read_experiment
+from src.analysis.tables import phase_summary, round_table, runs_table
 from src.config import Config, load_config
 from src.data import DataBundle, Task, load_dataset
 from src.description import describe, idle_note
@@ -175,7 +176,12 @@ def merge(config: Config, plan: Plan, experiment: Experiment) -> None:
 
 
 def show_results(config: Config, plan: Plan, experiment: Experiment) -> None:
-    """Write the table and the plots of all runs, and print where they are."""
+    """Print what several runs come to, write the table and the plots of all, and print where they are."""
+    runs, curve = read_experiment(experiment.folder, plan.task.headline)
+    if len(runs) > 1:
+        print(
+            f"\n{config.name}, mean ± standard deviation of its runs\n{runs_table(curve, plan.task.headline)}\n"
+        )
     if config.save_df:
         experiment.write_csv()  # a run killed right after its last round has not
         print(f"curves   {experiment.csv}")

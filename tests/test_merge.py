@@ -8,7 +8,8 @@ from tests.experiments import run_cli, tree
 def test_merge_makes_the_table_and_the_plot_again(digits_config: Path, tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
     command = ("--config_path", digits_config, "--output_dir", outputs, "--set", "runs=2")
-    assert run_cli(*command).status == 0
+    whole = run_cli(*command)
+    assert whole.status == 0
     before = tree(outputs)
     made = outputs / "final_runs" / "quick.csv", outputs / "quick" / "learning_curve.png"
     for path in made:
@@ -17,6 +18,9 @@ def test_merge_makes_the_table_and_the_plot_again(digits_config: Path, tmp_path:
     assert merged.status == 0
     assert tree(outputs) == before
     assert [f"run {run}    finished, 3 rounds" in merged.out for run in (1, 2)] == [True, True]
+    *_, of_runs = merged.out.partition("quick, mean ± standard deviation of its runs\n")
+    assert [line.split()[-1] for line in of_runs.splitlines()[:4]] == ["runs", "2", "2", "2"]
+    assert of_runs in whole.out, "said at the end of the runs, too"
 
 
 def test_merge_tells_of_runs_that_are_not_there(digits_config: Path, tmp_path: Path) -> None:

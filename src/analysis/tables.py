@@ -1,4 +1,4 @@
-"""Tables for people: one run's rounds as plain text, several methods beside published numbers as Markdown."""
+"""Tables for people: rounds of one run or of several as text, several methods beside published numbers as Markdown."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -43,6 +43,22 @@ def round_table(rows: Sequence[Row], metric: str = "accuracy") -> str:
                 f"{sum(row['seconds'].values()):.1f}",
             ]
         )
+    return _aligned(lines)
+
+
+def runs_table(curve: Curve, metric: str = "accuracy") -> str:
+    """One line a number of labels: the test `metric`'s mean and sample standard deviation over the runs that have it,
+    and how many these are."""
+    lines = [["labels", f"test {metric_title(metric)}", "runs"]]
+    show = "{:.2%}".format if metric in PERCENT_METRICS else "{:.4f}".format
+    for count, values_K in zip(curve.labels_R.tolist(), curve.values_K_R.T, strict=True):
+        known = values_K[np.isfinite(values_K)]
+        spread = f" ± {show(known.std(ddof=1))}" if known.size > 1 else ""
+        lines.append([str(count), show(known.mean()) + spread, str(known.size)])
+    return _aligned(lines)
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines

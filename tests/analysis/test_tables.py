@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from src.analysis.rounds import Curve
-from src.analysis.tables import method_table, phase_summary, reach_table, round_table
+from src.analysis.tables import method_table, phase_summary, reach_table, round_table, runs_table
 
 
 def row(number: int, labelled: int, accuracy: float) -> dict:
@@ -30,6 +30,16 @@ def test_round_table_is_aligned_and_fits_100_columns() -> None:
     lines = round_table([row(number, 100 * number, 0.5) for number in range(12)]).splitlines()
     assert len({len(line) for line in lines}) == 1
     assert len(lines[0]) <= 100
+
+
+def test_runs_table_has_the_mean_and_spread_of_the_runs_that_have_a_round() -> None:
+    curve = Curve(np.array([100, 48000]), np.array([[0.5, 0.75], [0.7, np.nan], [0.6, np.nan]]))
+    title, first, last = runs_table(curve).splitlines()
+    assert re.split("  +", title.strip()) == ["labels", "test accuracy", "runs"]
+    assert first.split() == ["100", "60.00%", "±", "10.00%", "3"]
+    assert last.split() == ["48000", "75.00%", "1"]
+    assert len({len(line) for line in (title, first, last)}) == 1
+    assert "%" not in runs_table(curve, "nll")
 
 
 def test_metrics_that_are_no_fractions_are_not_shown_in_percent() -> None:
