@@ -210,7 +210,7 @@ def run_one(
         console.start(
             f"{plan.info.name}: {plan.train_size} to train on, {plan.val_size} for validation, "
             f"{plan.info.test_size} for testing; {len(plan.labels)} rounds from {plan.labels[0]} to "
-            f"{plan.labels[-1]} labels"
+            f"{plan.labels[-1]} labels, on {data.train.device.type}"
             + (f"; {processes.count()} processes" if processes.count() > 1 else "")
         )
         trackers = [] if quiet else tracking.tracking_of_run(config, number, folder)
@@ -243,7 +243,18 @@ def draw_plots(folder: Path, plan: Plan) -> list[Path]:
 def choose_device(name: str | None) -> torch.device:
     """The device of that name, or the best there is; UserError where torch cannot use it."""
     if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        if (
+            given not in ("", "-1", "NoDevFiles") and not processes.started_as()
+        ):  # as schedulers say that none is
+            print(
+                f"CUDA_VISIBLE_DEVICES is {given}, but torch {torch.__version__} can use no GPU, so that this goes on "
+                "on the CPU; perhaps the driver is too old for this torch. --device cuda makes it an error",
+                file=sys.stderr,
+            )
+        return torch.device("cpu")
     choices = ", ".join(["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))])
     try:
         device = torch.device(name)

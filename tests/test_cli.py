@@ -232,12 +232,27 @@ def test_verbose_changes_nothing(digits_config: Path, tmp_path: Path) -> None:
         assert status == 0
         assert out.count("labels  test accuracy") == 3
         assert out.startswith(
-            "run 1/1  digits: 1154 to train on, 288 for validation, 355 for testing; 3 rounds"
+            "run 1/1  digits: 1154 to train on, 288 for validation, 355 for testing; "
+            "3 rounds from 20 to 50 labels, on cpu\n"
         )
         outputs[flag] = err
     # No terminal is there to show a bar on.
     assert outputs == {"true": "", "false": ""}
     assert results(tmp_path / "true", "quick") == results(tmp_path / "false", "quick")
+
+
+@pytest.mark.parametrize(
+    ("visible", "told"), [("0", True), ("GPU-1,GPU-2", True), ("", False), ("-1", False)]
+)
+def test_a_gpu_that_was_given_and_cannot_be_used_is_told(
+    visible: str, told: bool, digits_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    status, out, err = run_cli("--config_path", digits_config, "--output_dir", tmp_path, "--check")
+    assert status == 0 and "device     cpu" in out
+    assert (f"CUDA_VISIBLE_DEVICES is {visible}, but torch" in err) == told
+    assert told or not err
 
 
 def test_provenance_names_code_versions_device_and_command(digits_config: Path, tmp_path: Path) -> None:
