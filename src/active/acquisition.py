@@ -13,6 +13,7 @@ from src.active.heuristics import HEURISTICS, Heuristic
 from src.active.scoring import PoolView, collect, score_pool
 from src.active.selection import PERTURBATIONS, mix, perturb, rank, select
 from src.config import ModelConfig, TrainingConfig
+from src.utils.errors import NonFiniteError
 from src.utils.registry import Registry
 from src.utils.seeding import RoundSeeds
 
@@ -140,7 +141,16 @@ class BatchAware:
     @torch.no_grad()
     def choose(self, evidence: tuple[Any, ...], count: int, seeds: RoundSeeds) -> Batch:
         options = {key: getattr(self.training, key) for key in self.heuristic.options}
-        return self.heuristic.select(*evidence, count=count, generator=seeds.generator("batch"), **options)
+        batch: Batch = self.heuristic.select(
+            *evidence, count=count, generator=seeds.generator("batch"), **options
+        )
+        bad = int((~batch.pool_scores_N.isfinite()).sum() + (~batch.scores_Q.isfinite()).sum())
+        if bad:
+            raise NonFiniteError(
+                f"{bad} scores of the pool and of the batch became NaN or infinite: the network has diverged; "
+                "lower optimizer.lr"
+            )
+        return batch
 
 
 ACQUISITIONS: Registry[Callable[[TrainingConfig], Acquisition]] = Registry("heuristic")

@@ -99,9 +99,11 @@ class GivenLabels:
 
     def class_of(self, text: str) -> int | None:
         """The class of that name or, where there is no such name, of that number; None where there is neither."""
-        text = text.strip()
-        if text in self.class_names:
+        if text in self.class_names:  # as it was kept; folders' names may begin or end with a space
             return self.class_names.index(text)
+        text, names = text.strip(), [name.strip() for name in self.class_names]
+        if names.count(text) == 1:
+            return names.index(text)
         if text.isascii() and text.isdigit() and len(text) < 10 and int(text) < len(self.class_names):
             return int(text)
         return None

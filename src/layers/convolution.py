@@ -3,6 +3,8 @@
 Each layer takes its options and initial weights from the module of torch that it stands for.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
@@ -47,7 +49,18 @@ def stacked_conv2d(
             options["padding"] = rows // 2, cols // 2
     members = len(weight_M_O_I_k_k)
     convolve = partial(F.conv2d, **options)
-    return each_member(convolve, x_M_N_I_H_W, weight_M_O_I_k_k, bias_M_O, members=members)
+    with _float32_if_narrow(x_M_N_I_H_W) as x_M_N_I_H_W:
+        return each_member(convolve, x_M_N_I_H_W, weight_M_O_I_k_k, bias_M_O, members=members)
+
+
+@contextmanager
+def _float32_if_narrow(x_M_N_I_H_W: Tensor) -> Iterator[Tensor]:
+    """On a CPU torch's bfloat16 gradient of a kernel leaves what it finds in memory where maps are one pixel wide."""
+    if x_M_N_I_H_W.device.type != "cpu" or x_M_N_I_H_W.shape[-1] > 1 or not torch.is_autocast_enabled("cpu"):
+        yield x_M_N_I_H_W
+        return
+    with torch.autocast("cpu", enabled=False):
+        yield x_M_N_I_H_W.float()
 
 
 class StackedConvTranspose2d(nn.Module):
@@ -68,7 +81,8 @@ class StackedConvTranspose2d(nn.Module):
     def forward(self, x_M_N_I_H_W: Tensor) -> Tensor:
         members = len(self.weight_M_I_O_k_k)
         convolve = partial(F.conv_transpose2d, **self.options)
-        return each_member(convolve, x_M_N_I_H_W, self.weight_M_I_O_k_k, self.bias_M_O, members=members)
+        with _float32_if_narrow(x_M_N_I_H_W) as x_M_N_I_H_W:
+            return each_member(convolve, x_M_N_I_H_W, self.weight_M_I_O_k_k, self.bias_M_O, members=members)
 
 
 class StackedBatchNorm2d(nn.Module):

@@ -134,7 +134,10 @@ def refuse_non_finite(values_B: Tensor, indices_B: Tensor, what: str) -> None:
     if bad_B.any():
         bad = indices_B[bad_B].tolist()
         shown = ", ".join(map(str, bad[:10])) + (", …" if len(bad) > 10 else "")
-        raise NonFiniteError(f"{what} of {len(bad)} inputs became NaN or infinite (dataset indices {shown})")
+        raise NonFiniteError(
+            f"{what} of {len(bad)} inputs became NaN or infinite (dataset indices {shown}): the network has diverged; "
+            "lower optimizer.lr or look at these inputs"
+        )
 
 
 @torch.no_grad()

@@ -102,8 +102,9 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def _beside(path: Path) -> Path:
-    # With the host, as processes of several may write the same file over a network.
-    return path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.part")
+    # With the host, as processes of several may write the same file over a network. Shortened, as a file's name may
+    # have 255 characters and a host's 63.
+    return path.with_name(f".{path.name[:150]}.{os.uname().nodename}.{os.getpid()}.part")
 
 
 def _held(path: Path, owner: str) -> str:

@@ -116,7 +116,10 @@ def load_state(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch.load raises many kinds for a damaged file
         raise Damaged(f"is damaged ({type(error).__name__})") from error
     if version != STATE_VERSION:
-        raise UserError(f"{path}: is of version {version}, this program writes {STATE_VERSION}")
+        raise UserError(
+            f"{path}: is of version {version}, this program writes {STATE_VERSION}; go on with the program that "
+            "wrote it, or start anew with --overwrite"
+        )
     return state
 
 

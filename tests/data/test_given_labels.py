@@ -107,3 +107,12 @@ def test_labels_are_given_by_index_into_a_new_tensor() -> None:
 
 def test_a_table_leaves_out_other_columns_and_fills_up_lacking_ones() -> None:
     assert table([{"b": "2", "c": "3"}], ["a", "b"], header=True) == "a,b\n,2\n"
+
+
+@pytest.mark.parametrize("names", [(" cat", "dog"), ("1 ", "2"), ("cat", "cat ")])
+def test_what_was_kept_of_a_class_whose_name_has_spaces_about_it_is_read_back(
+    names: tuple[str, str], tmp_path: Path
+) -> None:
+    labels = GivenLabels(tmp_path, ["train/unlabelled/a.png", "train/unlabelled/b.png"], [False] * 2, names)
+    labels.keep({0: 0, 1: 1}, "x/run_1")
+    assert labels.read() == {0: 0, 1: 1}

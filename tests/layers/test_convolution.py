@@ -126,3 +126,17 @@ def test_channels_last_changes_the_layout_and_not_the_values(members: int) -> No
     after = stacked(x_M_N_C_H_W)
     torch.testing.assert_close(after, before)
     assert after.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 1)])
+def test_kernels_have_no_bfloat16_gradient_where_they_touch_no_pixel(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    convolution = StackedConv2d(nn.Conv2d(64, 64, 3, 2, 1, bias=False))
+    # Left in the memory that a gradient may find.
+    remains = [torch.full((64 * 64 * 9 * times,), 1e30, dtype=torch.bfloat16) for times in (1, 1, 2)]
+    del remains
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = convolution(torch.randn(1, 4, 64, *size))
+    maps.float().sum().backward()
+    gradient = convolution.weight_M_O_I_k_k.grad
+    assert gradient is not None and not gradient[..., [0, 2]].any()

@@ -108,7 +108,7 @@ def test_features_are_deterministic_even_after_monte_carlo_passes(model: MLP) ->
 def test_non_finite_values_are_refused_with_their_dataset_indices() -> None:
     values = torch.zeros(4, 2)
     values[2, 1] = math.nan
-    with pytest.raises(NonFiniteError, match=r"dataset indices 30\)"):
+    with pytest.raises(NonFiniteError, match=r"dataset indices 30\): .*lower optimizer\.lr"):
         prediction.refuse_non_finite(values, torch.tensor([10, 20, 30, 40]), "the scores")
 
 

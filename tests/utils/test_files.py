@@ -132,3 +132,13 @@ def test_leftovers_of_dead_processes_of_this_host_are_removed(tmp_path: Path) ->
         (tmp_path / name).touch()
     remove_leftovers(tmp_path)
     assert sorted(os.listdir(tmp_path)) == sorted(living)
+
+
+def test_the_longest_names_can_be_written_on_a_host_of_the_longest_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = os.uname()
+    host = os.uname_result((named.sysname, "h" * 63, named.release, named.version, named.machine))
+    monkeypatch.setattr(os, "uname", lambda: host)
+    write_atomically(tmp_path / f"{'n' * 200}.csv", b"whole")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"whole"]

@@ -212,3 +212,14 @@ def test_bins_are_those_of_the_ece(seed: int, classes: int, n: int, sharpness: f
     assert sum(gaps) / n == pytest.approx(metrics["ece"], abs=1e-5)
     for place, (count, total) in enumerate(zip(inputs, confidence, strict=True)):
         assert count * (place / 15 - 1e-6) <= total <= count * ((place + 1) / 15 + 1e-6)
+
+
+def test_ece_is_that_of_its_bins_whatever_the_number_of_inputs() -> None:
+    draw = torch.Generator().manual_seed(0)
+    logits_N_C = 4 * torch.randn(1_000_000, 3, generator=draw) + torch.tensor([6.0, 0, 0])
+    log_probs_N_C = logits_N_C.log_softmax(dim=1)
+    labels_N = torch.multinomial(log_probs_N_C.exp(), 1, generator=draw)[:, 0]  # perfectly calibrated
+    found: Any = classification_metrics(log_probs_N_C, labels_N)
+    gaps = np.abs(np.array(found["bin_right"]) - np.array(found["bin_confidence"]))
+    assert found["ece"] == pytest.approx(gaps.sum() / 1_000_000, abs=1e-12)
+    assert found["ece"] < 1e-3

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from src.models.density.memory import rows_in_cache
+from src.utils.errors import NonFiniteError
 
 LLOYD_ROUNDS = 100
 """k-means stops there at the latest; it moves little after a few dozen rounds."""
@@ -29,6 +30,12 @@ class Points:
         rows = rows_in_cache(centred_N_D[0].nbytes, centred_N_D.device)
         # In blocks, without a third copy of the pool.
         squares_N = torch.cat([rows_B_D.square().sum(dim=1) for rows_B_D in centred_N_D.split(rows)])
+        # No squared distance between two of them is more than four times the largest of these.
+        if not (4 * squares_N.max()).isfinite():
+            raise NonFiniteError(
+                f"squared distances between the hidden features of {len(squares_N)} inputs are beyond the largest "
+                "number: the network has diverged; lower optimizer.lr"
+            )
         return cls(centre_D, centred_N_D, squares_N)
 
     def squares_to(self, point_D: Tensor) -> Tensor:

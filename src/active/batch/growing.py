@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from src.models.density import GMM, KNN
-from src.models.density.gaussians import COVARIANCE_FLOOR
+from src.models.density.gaussians import COVARIANCE_FLOOR, floored_factors
 from src.models.density.memory import rows_in_cache
 from src.models.density.neighbours import NeighbourIndex
 
@@ -39,7 +39,7 @@ class GrowingGaussians:
     def __init__(self, gmm: GMM, features_N_D: Tensor) -> None:
         self._coordinates_N_K = gmm.coordinates(features_N_D)
         fitted = gmm.gaussians
-        self._counts_C = fitted.counts_C.double()
+        self._labels_C, self._counts_C = fitted.labels_C, fitted.counts_C.double()
         self._means_C_K = fitted.means_C_D.clone()
         self._scatters_C_K_K = fitted.factors_C_D_D @ fitted.factors_C_D_D.mT
         self._scatters_C_K_K.diagonal(dim1=1, dim2=2).sub_(COVARIANCE_FLOOR)
@@ -65,7 +65,7 @@ class GrowingGaussians:
     def _log_pdf(self, c: int) -> Tensor:
         covariance_K_K = self._scatters_C_K_K[c] / self._counts_C[c]
         covariance_K_K.diagonal().add_(COVARIANCE_FLOOR)
-        factor_K_K = torch.linalg.cholesky(covariance_K_K)
+        factor_K_K = floored_factors(covariance_K_K[None], self._labels_C[c, None])[0]
         identity_K_K = torch.eye(len(factor_K_K), dtype=torch.float64, device=factor_K_K.device)
         whitening_K_K = torch.linalg.solve_triangular(factor_K_K, identity_K_K, upper=False).T.contiguous()
         blocks = self._coordinates_N_K.split(rows_in_cache(2 * 8 * len(factor_K_K), factor_K_K.device))

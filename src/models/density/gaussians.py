@@ -136,14 +136,20 @@ def fit_class_gaussians(moments: ClassMoments, covariance: str = "full") -> Clas
     kept = fittable(moments)
     covariances_C_D_D = COVARIANCES[covariance](kept)
     covariances_C_D_D.diagonal(dim1=1, dim2=2).add_(COVARIANCE_FLOOR)
+    factors_C_D_D = floored_factors(covariances_C_D_D, kept.labels_C)
+    return ClassGaussians(kept.labels_C, kept.counts_C, kept.means_C_D, factors_C_D_D)
+
+
+def floored_factors(covariances_C_D_D: Tensor, labels_C: Tensor) -> Tensor:
+    """factors_C_D_D of covariances that have their floor. UserError where rounding loses more than LOST_SHARE of it."""
     factors_C_D_D, failed_C = torch.linalg.cholesky_ex(covariances_C_D_D)
     largest_C = covariances_C_D_D.diagonal(dim1=1, dim2=2).amax(dim=1)
     smallest_C = factors_C_D_D.diagonal(dim1=1, dim2=2).square().amin(dim=1)
     lost_C = (failed_C > 0) | (torch.finfo(torch.float64).eps * largest_C > LOST_SHARE * smallest_C)
     if lost_C.any():
         raise UserError(
-            f"the covariance of class {kept.labels_C[lost_C][0].item()} is singular in float64: its features "
+            f"the covariance of class {labels_C[lost_C][0].item()} is singular in float64: its features "
             f"vary by up to {largest_C[lost_C][0].sqrt().item():.1e}, beside which a variance of "
             f"{COVARIANCE_FLOOR} vanishes; set model.mir_configs.normalize_features: True"
         )
-    return ClassGaussians(kept.labels_C, kept.counts_C, kept.means_C_D, factors_C_D_D)
+    return factors_C_D_D

@@ -7,8 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.active.batch import BATCH_HEURISTICS
+from src.active.acquisition import ACQUISITIONS
+from src.active.batch import BATCH_HEURISTICS, LastLayer
+from src.config import TrainingConfig
 from src.models.density import GMM, KNN
+from src.utils.errors import NonFiniteError
+from src.utils.seeding import RoundSeeds
 from tests.active.evidence import evidence, run
 
 PAIRS = ("last_layer", "doubtful_features")
@@ -87,3 +91,16 @@ def test_on_cuda_the_same_inputs_are_picked(name: str, head: type) -> None:
         there[kind] = type(distinct[kind])(*(v.cuda() for v in distinct[kind]))
     there["density"] = fitted(head(), there["labelled_features"], labels_L)
     assert torch.equal(run(name, distinct, 12).positions_Q, run(name, there, 12).positions_Q)
+
+
+@pytest.mark.parametrize("name", ["coreset", "badge", "typiclust", "probcover", "hidden_coverage"])
+def test_features_whose_distances_overflow_are_refused(name: str) -> None:
+    given_ = evidence(40)
+    for kind in ("features", "labelled_features"):
+        given_[kind] = given_[kind] * 1e20
+    given_["last_layer"] = LastLayer(given_["features"], given_["last_layer"].log_probs_N_C)
+    given_["doubtful_features"] = given_["doubtful_features"]._replace(features_N_D=given_["features"])
+    acquisition: Any = ACQUISITIONS.get(name)(TrainingConfig())
+    consumed = tuple(given_[kind] for kind in acquisition.heuristic.consumes)
+    with pytest.raises(NonFiniteError, match=r"lower optimizer\.lr"):
+        acquisition.choose(consumed, 4, RoundSeeds(3, 0))

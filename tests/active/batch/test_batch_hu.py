@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.models.density import GMM, KNN, DensityModel, GreedySearch
+from src.utils.errors import UserError
 from tests.active.evidence import blobs, fitted, generator, run
 
 
@@ -104,3 +105,13 @@ def test_the_near_copies_of_a_pick_are_left_alone(head) -> None:
     assert ((top >= 40) & (top < 50)).all()
     picked = run("batch_hu", {"density": density, "features": pool_N_D}, 5).positions_Q
     assert ((picked >= 40) & (picked < 50)).sum() == 1
+
+
+def test_a_pick_beside_which_the_covariances_floor_vanishes_is_told() -> None:
+    """As it would be if the Gaussians were fitted anew."""
+    features_N_D, labels_N = blobs(40, 16, generator(), 4)
+    pool_N_D, _ = blobs(50, 16, generator(1), 4)
+    pool_N_D[7] = 1e6 * torch.randn(16, generator=generator(2))
+    density = fitted(GMM(), features_N_D, labels_N)
+    with pytest.raises(UserError, match="normalize_features"):
+        run("batch_hu", {"density": density, "features": pool_N_D}, 5)
