@@ -4,9 +4,10 @@
 #   bash gpu_experiment.sh NAME [options] [-- KEY=VALUE ...]            experiment_configs/**/NAME.yaml
 #   bash gpu_experiment.sh --all 'PATTERN' [options] [-- KEY=VALUE ...] all that match, for instance 'mnist_*'
 #
-# Where there is no NAME.yaml, also after a typo, config.yaml is submitted under that name: try --dry-run first. The jobs read a snapshot, overrides included:
-# editing a config afterwards changes nothing that is queued. A run that is stopped (time limit, preemption) saves its
-# state and queues itself again; scancel ends it, and submitting again goes on from there.
+# Where there is no NAME.yaml, also after a typo, config.yaml is submitted under that name: try --dry-run first. The
+# jobs read a snapshot, overrides included: editing a config afterwards changes nothing that is queued. A run that is
+# stopped (time limit, preemption) saves its state and queues itself again; scancel ends it, and submitting again goes
+# on from there.
 #
 #   --dry-run          print the batch scripts, submit nothing
 #   --processes N      processes a node, in place of one a GPU that --gres or --gpus... asks for

@@ -246,9 +246,8 @@ def choose_device(name: str | None) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        if (
-            given not in ("", "-1", "NoDevFiles") and not processes.started_as()
-        ):  # as schedulers say that none is
+        none = ("", "-1", "NoDevFiles")  # how people and schedulers say that there is no GPU
+        if given not in none and not processes.started_as():
             print(
                 f"CUDA_VISIBLE_DEVICES is {given}, but torch {torch.__version__} can use no GPU, so that this goes on "
                 "on the CPU; perhaps the driver is too old for this torch. --device cuda makes it an error",

@@ -144,11 +144,9 @@ class BatchAware:
         batch: Batch = self.heuristic.select(
             *evidence, count=count, generator=seeds.generator("batch"), **options
         )
-        bad = int((~batch.pool_scores_N.isfinite()).sum() + (~batch.scores_Q.isfinite()).sum())
-        if bad:
+        if not (batch.pool_scores_N.isfinite().all() and batch.scores_Q.isfinite().all()):
             raise NonFiniteError(
-                f"{bad} scores of the pool and of the batch became NaN or infinite: the network has diverged; "
-                "lower optimizer.lr"
+                "scores of the pool became NaN or infinite: the network has diverged; lower optimizer.lr"
             )
         return batch
 

@@ -51,10 +51,9 @@ def runs_table(curve: Curve, metric: str = "accuracy") -> str:
     and how many these are."""
     lines = [["labels", f"test {metric_title(metric)}", "runs"]]
     show = "{:.2%}".format if metric in PERCENT_METRICS else "{:.4f}".format
-    for count, values_K in zip(curve.labels_R.tolist(), curve.values_K_R.T, strict=True):
-        known = values_K[np.isfinite(values_K)]
-        spread = f" ± {show(known.std(ddof=1))}" if known.size > 1 else ""
-        lines.append([str(count), show(known.mean()) + spread, str(known.size)])
+    runs_R = np.isfinite(curve.values_K_R).sum(axis=0)
+    for count, mean, std, runs in zip(curve.labels_R, curve.mean_R, curve.std_R, runs_R, strict=True):
+        lines.append([str(count), show(mean) + (f" ± {show(std)}" if runs > 1 else ""), str(runs)])
     return _aligned(lines)
 
 
