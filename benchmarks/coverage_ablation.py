@@ -10,32 +10,23 @@ import argparse
 import platform
 import re
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
-from io import StringIO
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks._whole_runs import AUBC, COLD_START, HEADINGS, add_options, curve, run_all
 from src.active.acquisition import ACQUISITIONS, BatchAware
 from src.active.batch import Batch, BatchHeuristic, DoubtfulFeatures, Evidence, LastLayer
 from src.active.batch.hidden_coverage import LLOYD_ROUNDS, NEGLIGIBLE, cover
 from src.active.heuristics import entropy
-from src.analysis.statistics import normalised_area
-from src.cli import main as run_experiment
 from src.models.density import DensityModel
-from src.utils.errors import UserError
-from src.utils.records import Row, read_rows
+from src.utils.records import Row
 
-CONFIG = (
-    Path(__file__).parent.parent / "experiment_configs" / "cold_start" / "cold_mnist_hidden_coverage.yaml"
-)
-QUERIES = [100, 200, 200, 200, 200]
-LABELS = [100, 200, 400, 600, 800, 1000]
+CONFIG = COLD_START / "cold_mnist_hidden_coverage.yaml"
 OWN, CHANCE = "hidden coverage", "chance"
 FEATURES: tuple[Evidence, ...] = ("features", "labelled_features")
 
@@ -115,35 +106,27 @@ def main(arguments: Sequence[str]) -> None:
         if isinstance(variant.heuristic, BatchHeuristic):
             ACQUISITIONS.register(_word(variant))(partial(BatchAware, variant.heuristic))
     print(
-        f"validation accuracy in percent, mean of {options.runs} runs; AUBC: of the curve to 1,000 labels, ± the "
-        f"standard deviation over runs;\nseconds of the last query with the pool's scores, and of its round. "
-        f"{torch.get_num_threads()} threads, {platform.machine()}, torch {torch.__version__}\n\n"
-        f"{'':<28}{''.join(f'{labels:>8,}' for labels in LABELS)}{'AUBC':>16}{'query':>10}{'round':>9}",
+        f"validation accuracy in percent, mean of {options.runs} runs; {AUBC};\n"
+        f"seconds of the last query with the pool's scores, and of its round. {torch.get_num_threads()} threads, "
+        f"{platform.machine()}, torch {torch.__version__}\n\n"
+        f"{'':<28}{HEADINGS}{'query':>10}{'round':>9}",
         flush=True,
     )
     seconds = {}
     for variant in VARIANTS:
         if variant.name in options.variants:
-            runs = _runs(variant, options)
-            seconds[variant.name] = _line(variant, runs)
+            seconds[variant.name] = _line(variant, _runs(variant, options))
     if {OWN, CHANCE} <= seconds.keys():
         ours, chance = seconds[OWN], seconds[CHANCE]
         print(f"\ncoverage_ablation: ours {ours:.2f} s, chance {chance:.2f} s, ratio {ours / chance:.1f}")
 
 
-def _line(variant: Variant, runs: list[list[Row]]) -> float:
+def _line(variant: Variant, rows_K: list[list[Row]]) -> float:
     """Print what came of a variant and return the seconds of its last round with a query."""
-    accuracy_K_R = 100 * np.array([[row["val"]["accuracy"] for row in rows] for rows in runs])
-    areas = [normalised_area(np.array(LABELS), curve_R, LABELS[-1]) for curve_R in accuracy_K_R]
-    spent = [rows[-2]["seconds"] for rows in runs]
+    spent = [rows[-2]["seconds"] for rows in rows_K]
     query = fmean(seconds["score"] + seconds["select"] for seconds in spent)
     whole = fmean(sum(seconds.values()) for seconds in spent)
-    spread = f"± {stdev(areas):.2f}" if len(areas) > 1 else ""
-    print(
-        f"{variant.name:<28}{''.join(f'{mean:>8.2f}' for mean in accuracy_K_R.mean(axis=0))}"
-        f"{fmean(areas):>9.2f} {spread:>6}{query:>8.2f} s{whole:>7.2f} s",
-        flush=True,
-    )
+    print(f"{variant.name:<28}{curve(rows_K, 'val')}{query:>8.2f} s{whole:>7.2f} s", flush=True)
     return whole
 
 
@@ -152,36 +135,10 @@ def _word(variant: Variant) -> str:
 
 
 def _runs(variant: Variant, options: argparse.Namespace) -> list[list[Row]]:
-    name = f"ablation_{options.config.stem}_{_word(variant)}"
     heuristic = variant.heuristic if isinstance(variant.heuristic, str) else _word(variant)
-    overrides = (
-        f"name={name}",
-        f"training.heuristic={heuristic}",
-        f"training.ndata_to_label={QUERIES}",
-        f"training.iterations={len(LABELS)}",
-        f"training.initially_labelled={LABELS[0]}",
-        f"data.path={options.data}",
-        "save_df=false",
-        *variant.overrides,
-    )
-    folders = []
-    for run in range(1, options.runs + 1):
-        arguments = [
-            "--config_path",
-            str(options.config),
-            "--output_dir",
-            str(options.out),
-            "--run",
-            str(run),
-        ]
-        for override in overrides:
-            arguments += ["--set", override]
-        with redirect_stdout(StringIO()):
-            status = run_experiment("classification", arguments)
-        if status:
-            raise UserError(f"{variant.name}, run {run}: ended with status {status}; see above")
-        folders.append(options.out / name / f"run_{run}")
-    return [read_rows(folder) for folder in folders]
+    overrides = (f"training.heuristic={heuristic}", f"data.path={options.data}", *variant.overrides)
+    name = f"ablation_{options.config.stem}_{_word(variant)}"
+    return [rows for _, rows in run_all(options.config, name, overrides, options)]
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -189,12 +146,5 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     names = [variant.name for variant in VARIANTS]
     parser.add_argument("--variants", nargs="+", choices=names, default=names, help="which (all)")
     parser.add_argument("--config", type=Path, default=CONFIG, help="what is varied (%(default)s)")
-    parser.add_argument("--runs", type=int, default=4, help="runs of each, of 10 (%(default)s)")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="the dataset's folder (%(default)s)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("experiment_outputs"), help="of the runs (%(default)s)"
-    )
-    options = parser.parse_args(arguments)
-    if not 1 <= options.runs <= 10:
-        parser.error(f"--runs {options.runs}: from 1 to 10")
-    return options
+    add_options(parser)
+    return parser.parse_args(arguments)
