@@ -204,6 +204,7 @@ def run_one(
                 *(number, config.runs, len(plan.labels), done, verbose, headline, quiet),
                 labels=plan.labels,
                 rows=records.rows,
+                validated=plan.val_size,
                 epochs=tracking.epochs_a_round(config),
             )
         )

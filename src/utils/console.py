@@ -20,8 +20,9 @@ class RunConsole:
     """Progress of one run: a line at its start and after each round, on standard output, and on a terminal a progress
     line below them, with ``verbose``. ``quiet``: never that one.
 
-    ``labels`` are the labelled inputs of each round and ``rows`` the rounds that are over, to tell how long it will go
-    on; ``epochs`` are those of a round at most. Without them nothing is said of what they tell.
+    ``labels`` are the labelled inputs of each round, ``validated`` those held out and ``rows`` the rounds that are
+    over, to tell how long it will go on; ``epochs`` are those of a round at most. Without them nothing is said of what
+    they tell.
     """
 
     def __init__(
@@ -36,12 +37,13 @@ class RunConsole:
         *,
         labels: Sequence[int] = (),
         rows: Sequence[Row] = (),
+        validated: int = 0,
         epochs: int | None = None,
     ) -> None:
         self._metric = metric
         self._prefix = f"run {run}/{runs}"
         self._rounds, self._done, self._epochs = rounds, done, epochs
-        self._time_left = TimeLeft(labels, rows) if labels else None
+        self._time_left = TimeLeft(labels, rows, validated) if labels else None
         self._latest = rows[-1]["test"][metric] if rows else None
         self._bar = tqdm(
             total=rounds,

@@ -11,15 +11,20 @@ from src.utils.records import Row
 class TimeLeft:
     """The seconds that rounds with ``labels`` labels still take; ``rows`` are those that are over.
 
-    Training takes longer the more labels there are: its seconds are a line over them, of which neither the start nor
-    the slope is negative. All other phases take what they took on average.
+    Training takes longer the more inputs there are to an epoch: its seconds are a line over them, of which neither the
+    start nor the slope is negative. An epoch trains on the labelled inputs and validates on ``validated`` others, each
+    of which counts a third, as it has no backward pass. All other phases take what they took on average.
     """
 
     def __init__(
-        self, labels: Sequence[int], rows: Sequence[Row] = (), clock: Callable[[], float] = time.monotonic
+        self,
+        labels: Sequence[int],
+        rows: Sequence[Row] = (),
+        validated: int = 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._labels, self._clock = labels, clock
-        self._fits: list[tuple[int, float]] = []
+        self._labels, self._validated, self._clock = labels, validated, clock
+        self._fits: list[tuple[float, float]] = []
         self._others: list[float] = []
         self._line: tuple[float, float] | None = None
         for row in rows:
@@ -33,7 +38,7 @@ class TimeLeft:
     def end_round(self, row: Row) -> None:
         """Learn from a round that is over; the next one begins."""
         fit = row["seconds"].get("fit", 0.0)
-        self._fits.append((row["labelled"], fit))
+        self._fits.append((self._inputs(row["labelled"]), fit))
         self._others.append(sum(row["seconds"].values()) - fit)
         self._line = None
         self._begin_round()
@@ -54,18 +59,24 @@ class TimeLeft:
             self._first = epoch, now
             return None
         an_epoch = (now - self._first[1]) / (epoch - self._first[0])
-        return an_epoch * (epochs - epoch) + sum(an_epoch * epochs * labels / first for labels in later)
+        return an_epoch * (epochs - epoch) + sum(
+            an_epoch * epochs * self._inputs(labels) / self._inputs(first) for labels in later
+        )
+
+    def _inputs(self, labels: int) -> float:
+        """Of an epoch, as if it trained on all of them."""
+        return labels + self._validated / 3
 
     def _whole_round(self, labels: int) -> float:
         if self._line is None:
             # Here, since it takes half a second that --check need not wait for.
             from scipy.optimize import nnls  # type: ignore[import-untyped]
 
-            counts, seconds = zip(*self._fits, strict=True)
-            (start, slope), _ = nnls(np.array([(1.0, count) for count in counts]), np.array(seconds))
+            inputs, seconds = zip(*self._fits, strict=True)
+            (start, slope), _ = nnls(np.array([(1.0, count) for count in inputs]), np.array(seconds))
             self._line = float(start), float(slope)
         start, slope = self._line
-        return start + slope * labels + sum(self._others) / len(self._others)
+        return start + slope * self._inputs(labels) + sum(self._others) / len(self._others)
 
 
 def about(seconds: float) -> str:

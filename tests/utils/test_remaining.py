@@ -37,6 +37,15 @@ def test_one_round_is_taken_to_grow_with_its_labels() -> None:
     assert TimeLeft(LABELS, [row(20, 10, 1)]).after_round() == pytest.approx(20 + 40 + 80 + 3)
 
 
+def test_what_an_epoch_validates_takes_a_third_of_what_it_trains() -> None:
+    """One input trained is three seconds here and one validated is one."""
+    rounds = [row(count, 3 * count + 600, 2) for count in LABELS]
+    left = TimeLeft(LABELS, rounds[:1], validated=600)
+    assert left.after_round() == pytest.approx(sum(3 * count + 602 for count in LABELS[1:]))
+    left.end_round(rounds[1])
+    assert left.after_round() == pytest.approx(sum(3 * count + 602 for count in LABELS[2:]))
+
+
 def test_rounds_that_get_faster_do_not_let_later_ones_take_negative_time() -> None:
     left = TimeLeft(LABELS, [row(20, 10, 0), row(40, 4, 0)])
     assert left.after_round() == pytest.approx(7 + 7)
@@ -44,16 +53,18 @@ def test_rounds_that_get_faster_do_not_let_later_ones_take_negative_time() -> No
 
 def test_within_the_first_round_its_epochs_tell() -> None:
     clock = Clock()
-    left = TimeLeft([20, 60], (), clock)
+    left, validating = TimeLeft([20, 60], clock=clock), TimeLeft([20, 60], validated=60, clock=clock)
     clock.now += 50  # until the network is there
     assert left.after_epoch(1, 10) is None
+    assert validating.after_epoch(1, 10) is None
     clock.now += 4
     assert left.after_epoch(5, 10) == pytest.approx(5 + 30)
+    assert validating.after_epoch(5, 10) == pytest.approx(5 + 20), "80 inputs trained, for 40"
 
 
 def test_epochs_of_an_earlier_session_took_none_of_this_ones_time() -> None:
     clock = Clock()
-    left = TimeLeft([20], (), clock)
+    left = TimeLeft([20], clock=clock)
     clock.now += 2
     assert left.after_epoch(7, 10) is None
     clock.now += 2
@@ -62,7 +73,7 @@ def test_epochs_of_an_earlier_session_took_none_of_this_ones_time() -> None:
 
 def test_within_a_later_round_what_has_passed_is_taken_off_but_never_more_than_all() -> None:
     clock = Clock()
-    left = TimeLeft([20, 20, 20], [row(20, 10, 2)], clock)
+    left = TimeLeft([20, 20, 20], [row(20, 10, 2)], clock=clock)
     clock.now += 5
     assert left.after_epoch(3, 10) == pytest.approx(7 + 12)
     clock.now += 100
