@@ -46,7 +46,10 @@ def read_study(pattern: str, outputs: Path, budgets: Sequence[int] = ()) -> Stud
         else _from_csv(name, title, tables[name])
         for name, title in _titles(folders.keys() | tables.keys(), configs).items()
     ]
-    _refuse_mixture({method.experiment: set(method.curves) for method, _ in read}, "measures")
+    _refuse_mixture(
+        {method.experiment: " and ".join(measure.name for measure in method.curves) for method, _ in read},
+        "measures",
+    )
     _refuse_mixture({method.experiment: dataset for method, dataset in read if dataset}, "datasets")
     methods = [method for method, _ in read]
     return Study(methods, tuple(methods[0].curves), tuple(budgets))
@@ -93,11 +96,13 @@ def _has_rows(path: Path) -> bool:
     return path.stat().st_size > 0
 
 
-def _refuse_mixture(kinds: Mapping[str, object], what: str) -> None:
-    (first, kind), *others = kinds.items() if kinds else [("", None)]
+def _refuse_mixture(kinds: Mapping[str, str], what: str) -> None:
+    (first, kind), *others = kinds.items() if kinds else [("", "")]
     for name, other in others:
         if other != kind:
-            raise UserError(f"{first} and {name} hold different {what}; choose a pattern with one kind only")
+            raise UserError(
+                f"{first} ({kind}) and {name} ({other}) hold different {what}; choose a pattern with one kind only"
+            )
 
 
 def _from_csv(experiment: str, name: str, path: Path) -> tuple[Method, None]:

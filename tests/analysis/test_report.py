@@ -275,8 +275,8 @@ def mix_measures(outputs: Path) -> None:
         (damage_queries, "queries.npz: damaged"),
         (damage_config, "config.yaml: cannot read"),
         (lose_seeds, "random_state has no seed for run 2"),
-        (mix_datasets, "different datasets"),
-        (mix_measures, "different measures"),
+        (mix_datasets, "made_random (mnist) and made_knn (cifar10) hold different datasets"),
+        (mix_measures, "made_random (test accuracy) and made_knn (test mIoU and AUROC"),
     ],
 )
 def test_what_cannot_be_read_is_one_error(
