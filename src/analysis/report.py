@@ -151,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nargs="+",
         metavar="LABELS",
         default=[],
-        help="label counts that tables stop at, which all methods have (default: three of them)",
+        help="label counts that tables stop at, which most methods have (default: three of them)",
     )
     options = parser.parse_args(arguments)
     pattern, levels = " ".join(options.pattern), sorted(set(options.reach or []))

@@ -2,7 +2,8 @@
 matter of ``study_files``."""
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -70,12 +71,12 @@ class Study:
     """Label counts that tables stop at, instead of some that are chosen."""
 
     def __post_init__(self) -> None:
-        chosen = self.common_labels()[1:] if self.given_budgets else []
+        chosen = self.shared_labels()[1:] if self.given_budgets else []
         if missing := [budget for budget in self.given_budgets if budget not in chosen]:
             there = ", ".join(map(str, chosen)) or "none"
             raise UserError(
-                f"budget {missing[0]}: no round after the first has so many labels in every method; such counts are: "
-                f"{there}"
+                f"budget {missing[0]}: most methods have no round after the first with so many labels; such counts "
+                f"are: {there}"
             )
 
     @property
@@ -97,25 +98,21 @@ class Study:
         """The methods with more than a CSV."""
         return [method for method in self.methods if method.runs]
 
-    def common_labels(self) -> list[int]:
-        """Label counts that every method has a value for."""
-        return sorted(
-            set.intersection(
-                *({int(count) for count in method.curves[self.measure].labels_R} for method in self.methods)
-            )
-        )
+    def shared_labels(self) -> list[int]:
+        """Label counts that most methods have a value for.
+
+        Most are more than half: one that is short, or has counts of its own, takes none from the others.
+        """
+        methods = Counter(count for method in self.methods for count in self._labels_of(method))
+        return sorted(count for count, having in methods.items() if 2 * having > len(self.methods))
 
     def budgets(self) -> list[int]:
-        """The label counts that tables stop at: those given, else a third and two thirds through the common rounds,
+        """The label counts that tables stop at: those given, else a third and two thirds through the shared rounds,
         and the last.
 
         None of them is the first, which has only the initial labels, so that no method has chosen anything yet.
         """
-        if self.given_budgets:
-            return sorted(set(self.given_budgets))
-        chosen = self.common_labels()[1:]
-        places = {math.ceil(len(chosen) * third / 3) - 1 for third in (1, 2, 3)}
-        return [chosen[place] for place in sorted(places) if place >= 0]
+        return sorted(set(self.given_budgets)) or spread_budgets(self.shared_labels())
 
     def differences(self, one: Method, other: Method, count: int) -> NDArray[np.float64]:
         """``one`` − ``other`` in the study's measure at that many labels, of the runs that are pairs and have it."""
@@ -123,12 +120,15 @@ class Study:
 
     def areas(self, method: Method, budget: int) -> NDArray[np.float64]:
         """Of every run, the normalised area under the measure up to that many labels; NaN where it has not so many."""
-        return _areas(method.curves[self.measure], budget, self.common_labels()[0])
+        return _areas(method.curves[self.measure], budget, self.shared_labels()[0])
 
     def area_differences(self, one: Method, other: Method, budget: int) -> NDArray[np.float64]:
         """``one`` − ``other`` in the area up to that many labels, of the runs that are pairs and have it."""
-        start = self.common_labels()[0]
+        start = self.shared_labels()[0]
         return self._paired(one, other, lambda curve: _areas(curve, budget, start))
+
+    def _labels_of(self, method: Method) -> set[int]:
+        return set(method.curves[self.measure].labels_R.tolist())
 
     def _paired(
         self, one: Method, other: Method, value: Callable[[Curve], NDArray[np.float64]]
@@ -139,6 +139,13 @@ class Study:
         )
         found = np.array([mine[pair] - theirs[pair] for pair in sorted(mine.keys() & theirs.keys())])
         return found[np.isfinite(found)]
+
+
+def spread_budgets(labels: Sequence[int]) -> list[int]:
+    """Of sorted label counts: one a third through those after the first, one two thirds, and the last."""
+    chosen = labels[1:]
+    places = {math.ceil(len(chosen) * third / 3) - 1 for third in (1, 2, 3)}
+    return [chosen[place] for place in sorted(places) if place >= 0]
 
 
 def _values_at(curve: Curve, count: int) -> NDArray[np.float64]:

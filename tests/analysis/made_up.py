@@ -26,11 +26,12 @@ def write_experiment(
     density: dict[str, Any] | None = None,
     dataset: str = "mnist",
     reliability: bool = True,
+    initial: int = 20,
 ) -> Path:
     """An experiment's folder: config.yaml, and for each seed a run with rounds.jsonl and queries.npz.
 
     Accuracies of a seed and a round have noise that all methods share, and noise of their own; ``better`` is added.
-    Each round labels ten inputs of a pool in which input i is of class i % 10.
+    Each round after the first, of ``initial`` labels, labels ten inputs of a pool in which input i is of class i % 10.
     """
     folder = outputs / name
     for number, seed in enumerate(seeds, start=1):
@@ -42,7 +43,7 @@ def write_experiment(
         )
         pool = own.permutation(POOL)
         queries = {f"indices_{r}": pool[10 * r : 10 * (r + 1)] for r in range(rounds - 1)}
-        labelled = np.arange(20)
+        labelled = np.arange(initial)
         rows = []
         for round_ in range(rounds):
             test: dict[str, Any] = {"loss": 0.5, "ece": float(own.uniform(0.01, 0.1))}

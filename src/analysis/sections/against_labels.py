@@ -2,7 +2,7 @@
 table of curves."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,13 @@ def label_scale(study: Study) -> str:
     """The axis of labels: a logarithm where they span a decade and more."""
     labels = [count for method in study.methods for count in method.curves[study.measure].labels_R]
     return "log" if labels and max(labels) >= 10 * min(labels) > 0 else "linear"
+
+
+def count_list(labels: Sequence[int]) -> str:
+    """Sorted label counts, to be read on: all where they are few, else how many and from where to where."""
+    if len(labels) <= 6:
+        return ", ".join(f"{count:,}" for count in labels)
+    return f"{len(labels)} counts from {labels[0]:,} to {labels[-1]:,}"
 
 
 def curve_table(curves: Mapping[Method, Curve], measure: Measure) -> Table:

@@ -123,12 +123,14 @@ def reliability_bins(method: Method, count: int) -> NDArray[np.float64] | None:
 
 def _diagrams(study: Study, bins: dict[int, dict[Method, NDArray[np.float64]]]) -> Figure:
     figure, row = panels(len(bins))
+    shown = {method for methods in bins.values() for method in methods}
     figure.set_size_inches(5 * len(bins), 4.8)
     for axes, (budget, methods) in zip(row, bins.items(), strict=True):
         axes.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=0.9)
         for place, method in enumerate(study.methods):
-            if method in methods:
-                count_B, right_B, confidence_B = methods[method].T
+            if method in shown:
+                # Without bins at this budget it is a line of nothing, so that the legend names it.
+                count_B, right_B, confidence_B = methods.get(method, np.empty((0, len(BINS)))).T
                 shown_B = count_B >= max(1, 0.005 * count_B.sum())
                 color, marker = style(place)
                 axes.plot(

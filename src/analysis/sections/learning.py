@@ -60,7 +60,7 @@ def areas(study: Study) -> Section:
     budgets, measure = study.budgets(), study.measure
     if not budgets:
         raise LeftOut("the methods have one round in common at most, and no area under one point")
-    start = study.common_labels()[0]
+    start = study.shared_labels()[0]
     header = ["method", *(f"to {budget:,} labels" for budget in budgets)]
     rows: list[list[str]] = []
     numbers: list[list[object]] = [["method", "budget", "mean", "low", "high", "runs"]]
@@ -124,11 +124,12 @@ def labels_needed(study: Study, levels: list[float] | None = None) -> Section:
 
 
 def default_levels(study: Study) -> list[float]:
-    """What the methods reach on average at the study's budgets, rounded down to half a unit."""
+    """What the methods that have the study's budgets reach there on average, rounded down to half a unit."""
     step = 0.5 if study.measure.percent else 0.01
     curves = [method.curves[study.measure] for method in study.methods]
     means = (
-        np.mean([curve.mean_R[curve.labels_R == budget][0] for curve in curves]) for budget in study.budgets()
+        np.concatenate([curve.mean_R[curve.labels_R == budget][:1] for curve in curves]).mean()
+        for budget in study.budgets()
     )
     return sorted({round(math.floor(study.measure.scale * mean / step) * step, 2) for mean in means})
 

@@ -1,6 +1,7 @@
 """Which method beats which: paired tests over seeds at every budget, and how often each is beaten."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from src.analysis.figures import heatmap
 from src.analysis.page import LeftOut, Picture, Section, Table
+from src.analysis.sections.against_labels import count_list
 from src.analysis.statistics import (
     ALPHA,
     PairedTest,
@@ -114,6 +116,7 @@ def pairwise(study: Study) -> Section:
             "A budget has as many tests as there are pairs of methods, so that some are significant by chance at 5 "
             "%; with Holm's correction one or more such finding has at most 5 % at each budget. Budgets are not "
             "corrected for: those of one run follow each other and are no repetitions.",
+            *tests_remarks(study, comparisons),
             *(["Areas up to the tables' budgets are tested in the same way."] if areas else []),
             *power_remarks(study, comparisons),
         ],
@@ -154,6 +157,21 @@ def pairing(study: Study) -> str:
         "Pairs are runs with the same number, since CSVs do not hold seeds: they are pairs only if all methods had "
         "the same random_state."
     )
+
+
+def tests_remarks(study: Study, comparisons: list[Comparison]) -> list[str]:
+    """How many pairs each budget's family has, where it is not all of them everywhere."""
+    pairs = math.comb(len(study.methods), 2)
+    budgets: dict[int, list[int]] = {}
+    for budget, tests in Counter(found.budget for found in comparisons).items():
+        budgets.setdefault(tests, []).append(budget)
+    if budgets.keys() == {pairs}:
+        return []
+    families = "; ".join(f"{tests} at {count_list(at)} labels" for tests, at in sorted(budgets.items()))
+    return [
+        f"Not all {pairs} pairs of methods can be tested at every budget: {families}. Holm's correction is over the "
+        "pairs that are tested, and the penalty matrix has the share of the budgets at which the two are."
+    ]
 
 
 def power_remarks(study: Study, comparisons: list[Comparison]) -> list[str]:
