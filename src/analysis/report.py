@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from src.analysis.naming import method_of
 from src.analysis.page import LeftOut, Page, Section, Table, write_page
+from src.analysis.sections.against_labels import count_list
 from src.analysis.sections.calibration import calibration
 from src.analysis.sections.costs import wall_clock
 from src.analysis.sections.density import chosen_dimensions, likelihood_gap
@@ -20,7 +22,7 @@ from src.analysis.sections.learning import areas, labels_needed, learning_curves
 from src.analysis.sections.pairs import pairing, pairwise
 from src.analysis.sections.queries import class_balance, overlap
 from src.analysis.statistics import can_decide, smallest_exact_p
-from src.analysis.study import Method, Study
+from src.analysis.study import Method, Study, spread_budgets
 from src.analysis.study_files import read_study
 from src.utils.errors import UserError
 
@@ -33,10 +35,13 @@ def write_report(
     budgets: Sequence[int] = (),
 ) -> list[Path]:
     """Write ``out``/<pattern>.html and its folder; all paths, the page's first. ``budgets`` and errors as for
-    ``read_study``, ``levels`` as for ``labels_needed``."""
+    ``read_study``, ``levels`` as for ``labels_needed``. That experiments do not match is said on stderr, too."""
     stem = "_".join(one.replace("*", "").strip("_") for one in pattern.split()).strip("_") or "methods"
-    page = make_page(f"Active learning: {pattern}", read_study(pattern, outputs, budgets), levels)
-    return write_page(out / f"{stem}.html", page)
+    study = read_study(pattern, outputs, budgets)
+    written = write_page(out / f"{stem}.html", make_page(f"Active learning: {pattern}", study, levels))
+    for remark in _mismatches(study):
+        print(f"note: {remark}", file=sys.stderr)
+    return written
 
 
 def make_page(title: str, study: Study, levels: list[float] | None = None) -> Page:
@@ -111,11 +116,42 @@ def _remarks(study: Study) -> list[str]:
     for method in study.methods:
         if method.unfinished:
             remarks.append(f"{method.name} is not finished: {method.unfinished}.")
+    remarks += _mismatches(study)
     alone = [method.name for method in study.methods if not method.runs]
     if alone and study.recorded:
         remarks.append(
             f"Of {', '.join(alone)} there is a CSV alone: no seconds, queries, calibration or densities, so that the "
             "sections on these are without."
+        )
+    return remarks
+
+
+def _mismatches(study: Study) -> list[str]:
+    """Why some of the experiments cannot be compared like the rest, and what to do; nothing where all match."""
+    remarks = []
+    lacking, complete = study.lacking(), study.complete_labels()
+    # Budgets that were asked for because all runs have them need no word.
+    if lacking and not (study.given_budgets and {*study.given_budgets} <= {*complete}):
+        few_first = sorted(lacking.items(), key=lambda found: len(found[1]))
+        gaps = "; ".join(f"{', '.join(who)} (none at {count_list(counts)})" for counts, who in few_first)
+        tables = (
+            "Tables stop at counts that most methods have"
+            if study.budgets()
+            else "Most methods have no count after the first in common, so that tables have no budgets"
+        )
+        others = " ".join(map(str, spread_budgets(complete)))
+        remarks.append(
+            f"Not all have a value at every label count: {gaps}. {tables}; cells and tests are of the runs with a "
+            "value there, and a dash means too few. To compare all alike finish what is behind, leave out what has "
+            "other counts (name the rest)"
+            + (f", or give --budgets {others}, which all runs have." if others else ".")
+        )
+    names = [method.experiment for method in study.methods]
+    series = sorted({name.removesuffix(f"_{ending}") for name in names if (ending := method_of(name))})
+    if len(series) > 1 and len(study.recorded) < len(names):
+        remarks.append(
+            f"CSVs do not say their dataset, and the experiments' names begin in different ways ({', '.join(series)}): "
+            "compare them only if all are of one dataset; else name those of one."
         )
     return remarks
 

@@ -106,6 +106,27 @@ class Study:
         methods = Counter(count for method in self.methods for count in self._labels_of(method))
         return sorted(count for count, having in methods.items() if 2 * having > len(self.methods))
 
+    def lacking(self) -> dict[tuple[int, ...], list[str]]:
+        """Label counts that some method has, by who has no value there: experiments, and single runs of those that do.
+
+        Empty where all runs have the same counts.
+        """
+        found: dict[tuple[int, ...], list[str]] = {}
+        everywhere = set.union(*map(self._labels_of, self.methods))
+        for method in self.methods:
+            curve, name = method.curves[self.measure], method.experiment
+            gaps = {name: everywhere - self._labels_of(method)}
+            for number, values_R in zip(method.numbers, curve.values_K_R, strict=True):
+                gaps[f"run {number} of {name}"] = set(curve.labels_R[~np.isfinite(values_R)].tolist())
+            for who, counts in gaps.items():
+                if counts:
+                    found.setdefault(tuple(sorted(counts)), []).append(who)
+        return found
+
+    def complete_labels(self) -> list[int]:
+        """Label counts that every run of every method has a value for."""
+        return sorted(set.union(*map(self._labels_of, self.methods)).difference(*self.lacking()))
+
     def budgets(self) -> list[int]:
         """The label counts that tables stop at: those given, else a third and two thirds through the shared rounds,
         and the last.

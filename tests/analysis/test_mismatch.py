@@ -1,5 +1,6 @@
 """Experiments that do not match the rest: they spoil nothing of the others, and who they are and what to do is said."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from src.analysis.page import Page
-from src.analysis.report import make_page
+from src.analysis.report import main, make_page
 from src.analysis.sections.calibration import calibration
 from src.analysis.sections.pairs import compare
 from src.analysis.statistics import holm
@@ -101,6 +102,59 @@ def test_holm_counts_the_pairs_that_are_tested_and_says_so(tmp_path: Path) -> No
     assert "6 at 70, 80, 90 labels; 10 at 30, 40, 50, 60 labels" in sentence
 
 
+def test_the_note_names_who_lacks_what_and_how_to_mend_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_rest(tmp_path)
+    write_experiment(tmp_path, "made_hu", rounds=5)
+    cut(tmp_path, "made_mcd", run=2, rounds=4)
+    arguments = ["made_*", "--outputs", str(tmp_path), "--out", str(tmp_path / "report")]
+    assert main(arguments) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("note: Not all have a value at every label count: ") and said.count("\n") == 1
+    assert "made_hu (none at 70, 80, 90)" in said
+    assert "run 2 of made_mcd (none at 60, 70, 80, 90)" in said
+    assert not any(f" {name} (" in said for name in ("made_random", "made_softmax", "made_knn"))
+    assert "give --budgets 30 40 50, which all runs have" in said
+    assert said.removeprefix("note: ").strip() in page_of("made_*", tmp_path).remarks
+    # What it advises mends it.
+    assert main([*arguments, "--budgets", "30", "50"]) == 0
+    assert capsys.readouterr().err == ""
+    page = page_of("made_*", tmp_path, [30, 50])
+    assert all("–" not in cells for cells in table(page, "areas").values())
+
+
+def test_experiments_that_match_are_not_remarked_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_rest(tmp_path)
+    study = read_study("made_*", tmp_path)
+    assert study.lacking() == {} and study.complete_labels() == study.shared_labels() == [*range(20, 100, 10)]
+    page = page_of("made_*", tmp_path)
+    said = " ".join([*page.remarks, *(text for section in page.sections for text in section.text)])
+    assert "Not all" not in said and "begin in different ways" not in said
+    assert main(["made_*", "--outputs", str(tmp_path), "--out", str(tmp_path / "report")]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_two_are_compared_as_far_as_both_are(tmp_path: Path) -> None:
+    write_experiment(tmp_path, "made_random", rounds=8)
+    write_experiment(tmp_path, "made_hu", rounds=4)
+    page = page_of("made_*", tmp_path)
+    assert table(page, "differences")["header"] == ["at 30 labels", "at 40 labels", "at 50 labels"]
+    assert "made_hu (none at 60, 70, 80, 90)" in " ".join(page.remarks)
+
+
+def test_nothing_in_common_is_said_instead_of_shown(tmp_path: Path) -> None:
+    write_experiment(tmp_path, "made_random", rounds=4)
+    write_experiment(tmp_path, "made_hu", rounds=4, initial=25)
+    said = " ".join(page_of("made_*", tmp_path).remarks)
+    assert "made_random (none at 25, 35, 45, 55); made_hu (none at 20, 30, 40, 50)" in said
+    assert "tables have no budgets" in said and "--budgets" not in said
+    with pytest.raises(UserError, match=r"budget 30: most methods have no round .* such counts are: none"):
+        read_study("made_*", tmp_path, [30])
+
+
 def test_budgets_asked_for_are_those_that_most_have(tmp_path: Path) -> None:
     write_rest(tmp_path)
     write_experiment(tmp_path, "made_hu", rounds=8, initial=25)
@@ -119,6 +173,15 @@ def test_who_is_in_some_reliability_diagram_is_in_the_legend(tmp_path: Path) -> 
     assert legend and [text.get_text() for text in legend.get_texts()] == [
         method.name for method in study.methods
     ]
+
+
+def test_csvs_that_may_be_of_several_datasets_are_remarked_on(tmp_path: Path) -> None:
+    final = tmp_path / "final_runs"
+    final.mkdir()
+    for name in ("mnist_random", "mnist_hu", "fashion_mnist_hu"):
+        shutil.copy(COMMITTED / "final_runs" / f"{name}.csv", final)
+    assert "(fashion_mnist, mnist)" in " ".join(page_of("*mnist_*", tmp_path).remarks)
+    assert "begin in different ways" not in " ".join(page_of("mnist_*", tmp_path).remarks)
 
 
 def test_areas_are_over_the_stretch_that_most_methods_have(tmp_path: Path) -> None:
