@@ -19,58 +19,19 @@ import pytest
 import torch
 
 from src.utils.files import exclusive
-from tests.experiments import ROOT, committed, environment, parts, results, rows, run_cli, tree
-
-Command = tuple[str | Path, ...]
-
-# One of each kind of random draw: dropout, Monte-Carlo masks, shuffled ranks, pool subsets, members, bank samples.
-METHODS = {
-    "random": ("training.heuristic=random", "training.initially_balanced=false"),
-    "entropy_of_a_pool_subset": ("training.max_pool_samples=300", "training.save_scores=true"),
-    "mc_dropout_bald": ("training.heuristic=bald", "model.mc_dropout=true", "model.mc_iterations=4"),
-    "ensemble_variance": ("training.heuristic=variance", "model.ensemble=3"),
-    "ensemble_on_plateaus": ("training.scheduler=reduce_on_plateau", "model.ensemble=2"),
-    "sgd_cosine_margin": (
-        "training.heuristic=margin",
-        "optimizer.type=sgd",
-        "training.scheduler=cosannwarmup",
-    ),
-    "hidden_coverage_with_the_pool_rebuilt": (
-        "training.heuristic=hidden_coverage",
-        "model={name: MIR, hidden_layers: [16, 16], mir_configs: {reconstruct_pool: 0.5}}",
-    ),
-    "hu_greedy": (
-        "training.heuristic=precomputed",
-        "model={name: MIR, hidden_layers: [16, 16], mir_configs: {density_model: gmm, greedy_search: true}}",
-    ),
-    "hu_kde": (
-        "training.heuristic=precomputed",
-        "model={name: MIR, hidden_layers: [16, 16], mir_configs: {density_model: knn, max_samples: 3}}",
-    ),
-    "batch_hu": (
-        "training.heuristic=batch_hu",
-        "model={name: MIR, hidden_layers: [16, 16], mir_configs: {density_model: gmm}}",
-    ),
-    "badge_on_augmented_images": (
-        "training.heuristic=badge",
-        "data.augmentation=true",
-        "model={name: CNN, hidden_layers: [4], kernel_sizes: [3]}",
-    ),
-    "weight_samples_batchbald": ("training.heuristic=batchbald", "model={name: BNN, mc_iterations: 4}"),
-    "power_of_mixed_ranks": (
-        "training.heuristic=combination",
-        "training.combination={entropy: 1.0, random: 0.5}",
-        "training.stochastic_batch=power",
-    ),
-}
-
-
-def settings(*overrides: str) -> list[str]:
-    return [part for override in overrides for part in ("--set", override)]
-
-
-def command(config: Path, outputs: Path, *overrides: str) -> Command:
-    return ("--config_path", config, "--output_dir", outputs, *settings(*overrides))
+from tests.experiments import (
+    METHODS,
+    ROOT,
+    command,
+    committed,
+    environment,
+    parts,
+    results,
+    rows,
+    run_cli,
+    settings,
+    tree,
+)
 
 
 @pytest.mark.parametrize("method", METHODS)
