@@ -125,6 +125,11 @@ def settings(*overrides: str) -> list[str]:
     return [part for override in overrides for part in ("--set", override)]
 
 
+def settings_of(values: dict[str, str]) -> list[str]:
+    """The same of values by their keys."""
+    return settings(*map("=".join, values.items()))
+
+
 def command(config: Path, outputs: Path, *overrides: str) -> Command:
     """The arguments that run the config, with these overrides, into that folder."""
     return ("--config_path", config, "--output_dir", outputs, *settings(*overrides))

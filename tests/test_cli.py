@@ -27,12 +27,14 @@ from tests.experiments import (
     FINAL_RUNS,
     ROOT,
     SHIPPED,
+    command,
     determinism_restored,
     environment,
     one_thread,
     results,
     rows,
     run_cli,
+    settings_of,
     tree,
 )
 
@@ -117,10 +119,6 @@ def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PublishedDataset, "_download", refuse)
 
 
-def overrides(values: dict[str, str]) -> list[str]:
-    return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
-
-
 # ---- a run, from end to end ---------------------------------------------------------------------------------------
 
 
@@ -168,7 +166,7 @@ def test_greedy_search_is_drawn_beside_the_learning_curve(
     for flag in ("true", "false"):
         options["model.mir_configs.greedy_search"] = flag
         status, out, err = run_cli(
-            "--config_path", digits_config, "--output_dir", tmp_path / flag, *overrides(options)
+            "--config_path", digits_config, "--output_dir", tmp_path / flag, *settings_of(options)
         )
         assert status == 0, err
         pictures[flag] = [Path(found) for found in re.findall(r"^plot +(.+)$", out, re.MULTILINE)]
@@ -178,6 +176,17 @@ def test_greedy_search_is_drawn_beside_the_learning_curve(
     assert not list((tmp_path / "false").rglob("dimension_search.*"))
     with pictures["true"][1].with_suffix(".csv").open(newline="") as file:
         assert {row["labels"] for row in csv.DictReader(file)} == {"20", "30", "50"}
+
+
+def test_labels_that_run_out_end_the_rounds_with_all_of_them_trained_on(
+    digits_config: Path, tmp_path: Path
+) -> None:
+    overrides = ("training.ndata_to_label=500", "training.iterations=9", "training.epochs=1")
+    assert run_cli(*command(digits_config, tmp_path, *overrides)).status == 0
+    found = rows(tmp_path / "quick" / "run_1")
+    assert [row["labelled"] for row in found] == [20, 520, 1020, 1154]
+    assert [row["pool"] for row in found] == [1134, 634, 134, 0]
+    assert sum(found[-1]["class_balance"]) == 1154
 
 
 def test_wandb_logging_breaks_no_run(digits_config: Path, tmp_path: Path) -> None:
@@ -212,9 +221,9 @@ def test_a_reader_who_goes_away_ends_it_quietly(
 ) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, ROOT / "active_learning_classification.py", "--config_path", digits_config]
+    script = ROOT / "active_learning_classification.py"
     found = subprocess.run(
-        [*command, "--output_dir", tmp_path, *arguments],
+        [sys.executable, script, *command(digits_config, tmp_path), *arguments],
         stdout=writing,
         stderr=subprocess.PIPE,
         env=environment() | {"PYTHONUNBUFFERED": ""},  # as it is by default: Python writes late
@@ -267,7 +276,7 @@ def test_provenance_names_code_versions_device_and_command(digits_config: Path, 
 def test_real_mnist_gets_through_a_round(real_mnist: Path, tmp_path: Path) -> None:
     config = FINAL_RUNS / "mnist_hu.yaml"
     quick = {"data.path": str(real_mnist), "runs": "1", "training.iterations": "2", "training.epochs": "2"}
-    status, out, err = run_cli("--config_path", config, "--output_dir", tmp_path, *overrides(quick))
+    status, out, err = run_cli("--config_path", config, "--output_dir", tmp_path, *settings_of(quick))
     assert status == 0, err
     found = rows(tmp_path / "mnist_hu" / "run_1")
     assert [(row["labelled"], row["pool"]) for row in found] == [(100, 47_900), (200, 47_800)]
@@ -423,7 +432,7 @@ def test_check_says_that_a_fixed_pca_bounds_the_greedy_search(digits_config: Pat
 
 def passes_or_explains(config: Path, values: dict[str, str]) -> tuple[int, str]:
     """Check the config with these values over it: no traceback, and a refusal says which key and what else to do."""
-    status, out, err = run_cli("--config_path", config, "--check", *overrides(values), task=None)
+    status, out, err = run_cli("--config_path", config, "--check", *settings_of(values), task=None)
     if status == 0:
         assert "the config is good" in out
         assert not err
@@ -471,7 +480,7 @@ def test_check_passes_or_explains_any_mixture_of_the_schema(
 ) -> None:
     # A mixture contradicts QUICK's own keys too, and is then refused at the line of one of those.
     digits_config.write_text("name: mixture\n")
-    status, out, err = run_cli("--config_path", digits_config, "--check", *overrides(values), task=None)
+    status, out, err = run_cli("--config_path", digits_config, "--check", *settings_of(values), task=None)
     assert (status, bool(out), bool(err)) in ((0, True, False), (2, False, True))
     if status == 2:
         assert err.startswith("error: ")
@@ -493,7 +502,7 @@ def test_what_check_calls_good_runs_to_its_end(
         "model: {hidden_layers: [8, 8]}\n"
     )
     outputs = tmp_path_factory.mktemp("outputs")
-    arguments = ("--config_path", digits_config, "--output_dir", outputs, *overrides(values))
+    arguments = ("--config_path", digits_config, "--output_dir", outputs, *settings_of(values))
     assume(run_cli(*arguments, "--check").status == 0)
     status, _, err = run_cli(*arguments)
     assert status == 0, err
