@@ -20,6 +20,8 @@ CONFIGS = ROOT / "experiment_configs"
 FINAL_RUNS = CONFIGS / "final_runs"
 SHIPPED = sorted(CONFIGS.rglob("*.yaml"))
 """The config of every experiment that comes with the project."""
+SHIPPED_OUTPUTS = ROOT / "experiment_outputs"
+"""The results that come with it."""
 
 QUICK = """\
 name: quick
