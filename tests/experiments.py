@@ -20,6 +20,8 @@ CONFIGS = ROOT / "experiment_configs"
 FINAL_RUNS = CONFIGS / "final_runs"
 SHIPPED = sorted(CONFIGS.rglob("*.yaml"))
 """The config of every experiment that comes with the project."""
+SHIPPED_OUTPUTS = ROOT / "experiment_outputs"
+"""The results that come with it."""
 
 QUICK = """\
 name: quick
@@ -43,6 +45,48 @@ optimizer:
   lr: 0.01
 """
 """Three rounds on scikit-learn's digits."""
+
+METHODS = {
+    "random": ("training.heuristic=random", "training.initially_balanced=false"),
+    "entropy_of_a_pool_subset": ("training.max_pool_samples=300", "training.save_scores=true"),
+    "mc_dropout_bald": ("training.heuristic=bald", "model.mc_dropout=true", "model.mc_iterations=4"),
+    "ensemble_variance": ("training.heuristic=variance", "model.ensemble=3"),
+    "ensemble_on_plateaus": ("training.scheduler=reduce_on_plateau", "model.ensemble=2"),
+    "sgd_cosine_margin": (
+        "training.heuristic=margin",
+        "optimizer.type=sgd",
+        "training.scheduler=cosannwarmup",
+    ),
+    "hidden_coverage_with_the_pool_rebuilt": (
+        "training.heuristic=hidden_coverage",
+        "model={name: MIR, hidden_layers: [16, 16], mir_configs: {reconstruct_pool: 0.5}}",
+    ),
+    "hu_greedy": (
+        "training.heuristic=precomputed",
+        "model={name: MIR, hidden_layers: [16, 16], mir_configs: {density_model: gmm, greedy_search: true}}",
+    ),
+    "hu_kde": (
+        "training.heuristic=precomputed",
+        "model={name: MIR, hidden_layers: [16, 16], mir_configs: {density_model: knn, max_samples: 3}}",
+    ),
+    "batch_hu": (
+        "training.heuristic=batch_hu",
+        "model={name: MIR, hidden_layers: [16, 16], mir_configs: {density_model: gmm}}",
+    ),
+    "badge_on_augmented_images": (
+        "training.heuristic=badge",
+        "data.augmentation=true",
+        "model={name: CNN, hidden_layers: [4], kernel_sizes: [3]}",
+    ),
+    "weight_samples_batchbald": ("training.heuristic=batchbald", "model={name: BNN, mc_iterations: 4}"),
+    "power_of_mixed_ranks": (
+        "training.heuristic=combination",
+        "training.combination={entropy: 1.0, random: 0.5}",
+        "training.stochastic_batch=power",
+    ),
+}
+"""Overrides of QUICK with one of each kind of random draw: dropout, Monte-Carlo masks, shuffled ranks, pool subsets,
+members, bank samples."""
 
 
 def unrendered(_: object, file: BinaryIO, **__: object) -> None:
@@ -73,6 +117,24 @@ def run_cli(*arguments: str | Path, task: Task | None = "classification") -> Out
             assert isinstance(exit_.code, int)
             status = exit_.code
     return Outcome(status, out.getvalue(), err.getvalue())
+
+
+Command = tuple[str | Path, ...]
+
+
+def settings(*overrides: str) -> list[str]:
+    """Each as the option of the command line that sets it."""
+    return [part for override in overrides for part in ("--set", override)]
+
+
+def settings_of(values: dict[str, str]) -> list[str]:
+    """The same of values by their keys."""
+    return settings(*map("=".join, values.items()))
+
+
+def command(config: Path, outputs: Path, *overrides: str) -> Command:
+    """The arguments that run the config, with these overrides, into that folder."""
+    return ("--config_path", config, "--output_dir", outputs, *settings(*overrides))
 
 
 @contextlib.contextmanager

@@ -17,8 +17,7 @@ from src.models import joint_fit, prediction, training
 from src.utils import stopping
 from src.utils.console import RunConsole
 from src.utils.seeding import RoundSeeds
-from tests.experiments import ROOT, environment, results, run_cli
-from tests.test_resume import METHODS, command
+from tests.experiments import METHODS, ROOT, command, environment, results, run_cli
 
 PLATEAU = ("training.scheduler=reduce_on_plateau", "model.ensemble=2", "training.epochs=4")
 

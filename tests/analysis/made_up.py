@@ -116,3 +116,10 @@ def write_seven(outputs: Path, rounds: int = 4, **options: Any) -> None:
     }
     for method in ("random", "softmax", "mcd", "hu", "hu_greedy_l2", "class_greedy", "knn"):
         write_experiment(outputs, f"made_{method}", rounds, density=densities.get(method), **options)
+
+
+EVERYTHING = [
+    *("curves", "areas", "labels-needed", "pairs", "calibration"),
+    *("classes", "overlap", "dimensions", "likelihoods", "seconds"),
+]
+"""The sections of a report of ``write_seven``."""

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.experiments import ROOT, Outcome, committed, environment, results, rows, run_cli
+from tests.experiments import ROOT, Command, Outcome, command, committed, environment, results, rows, run_cli
 from tests.processes.computed import COMPUTED
 from tests.processes.pair import PATIENCE, Pair
-from tests.test_resume import Command, command
 
 EXACT = {"scores_of_chance", "batch_aware_picks", "ranked_counts_beyond_their_capacity"}
 CLASSIFICATION, SEGMENTATION = "active_learning_classification.py", "active_learning_segmentation.py"
