@@ -19,7 +19,7 @@ COLD_START = Path(__file__).parent.parent / "experiment_configs" / "cold_start"
 QUERIES = [100, 200, 200, 200, 200]
 LABELS = [100, 200, 400, 600, 800, 1000]
 HEADINGS = f"{''.join(f'{labels:>8,}' for labels in LABELS)}{'AUBC':>16}"
-"""Above a curve as ``curve`` prints it."""
+"""Above what ``curve_cells`` makes."""
 AUBC = f"AUBC: of the curve to {LABELS[-1]:,} labels, ± the standard deviation over runs"
 
 
@@ -53,8 +53,9 @@ def run_all(
     return made
 
 
-def curve(rows_K: Sequence[Sequence[Row]], split: str) -> str:
-    """The mean accuracies over K runs on the split, in percent, and the area under them with its spread."""
+def curve_cells(rows_K: Sequence[Sequence[Row]], split: str) -> str:
+    """In a table's line, the mean accuracies over K runs on the split, in percent, and the area under them with its
+    spread."""
     accuracy_K_R = 100 * np.array([[row[split]["accuracy"] for row in rows] for rows in rows_K])
     areas = [normalised_area(np.array(LABELS), curve_R, LABELS[-1]) for curve_R in accuracy_K_R]
     spread = f"± {stdev(areas):.2f}" if len(areas) > 1 else ""

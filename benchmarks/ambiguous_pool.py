@@ -1,5 +1,5 @@
 """What each method does where half of the pool is ambiguous and no label mends that: test accuracies of whole runs, and
-how many of the inputs that were asked for are ambiguous. The methods are those of ``experiment_configs/cold_start``.
+how many of the inputs that were asked for are ambiguous. The methods are five of ``experiment_configs/cold_start``.
 
 The ambiguous half of Dirty-MNIST (``src/data/dirty_mnist.py``) has to be fetched by hand, so that a stand-in is made in
 its files' shape: 6,000 images, each the mean of two of MNIST's digits of different classes, with ten labels that a coin
@@ -14,7 +14,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from benchmarks._whole_runs import AUBC, COLD_START, HEADINGS, LABELS, add_options, curve, run_all
+from benchmarks._whole_runs import AUBC, COLD_START, HEADINGS, LABELS, add_options, curve_cells, run_all
 from src.config import Config
 from src.data.dirty_mnist import LABELS as LABELS_FILE
 from src.data.dirty_mnist import SAMPLES as SAMPLES_FILE
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> None:
         overrides = ("data.dataset=dirty_mnist", f"data.path={pool}")
         made = run_all(config, f"ambiguous_{method}", overrides, options)
         ambiguous[method] = fmean(_ambiguous(folder) for folder, _ in made)
-        line = curve([rows for _, rows in made], "test")
+        line = curve_cells([rows for _, rows in made], "test")
         print(f"{method.replace('_', ' '):<28}{line}{ambiguous[method]:>12.1%}", flush=True)
     shares = ", ".join(f"{method} {share:.1%}" for method, share in ambiguous.items())
     print(f"\nambiguous_pool: asked for ambiguous inputs: {shares}")
@@ -75,8 +75,8 @@ def _write_pool(pool: Path, data: Path) -> None:
     (pool / "raw").mkdir(parents=True, exist_ok=True)
     for file in found.files.values():
         link = pool / "raw" / file.name
-        if not link.is_symlink():
-            link.symlink_to(file.resolve())
+        link.unlink(missing_ok=True)
+        link.symlink_to(file.resolve())
     for name, tensor in zip((SAMPLES_FILE, LABELS_FILE), blend(*mnist.read()[0]), strict=True):
         with replacing(pool / name) as beside:
             torch.save(tensor, beside)

@@ -18,7 +18,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from benchmarks._whole_runs import AUBC, COLD_START, HEADINGS, add_options, curve, run_all
+from benchmarks._whole_runs import AUBC, COLD_START, HEADINGS, add_options, curve_cells, run_all
 from src.active.acquisition import ACQUISITIONS, BatchAware
 from src.active.batch import Batch, BatchHeuristic, DoubtfulFeatures, Evidence, LastLayer
 from src.active.batch.hidden_coverage import LLOYD_ROUNDS, NEGLIGIBLE, cover
@@ -126,12 +126,13 @@ def _line(variant: Variant, rows_K: list[list[Row]]) -> float:
     spent = [rows[-2]["seconds"] for rows in rows_K]
     query = fmean(seconds["score"] + seconds["select"] for seconds in spent)
     whole = fmean(sum(seconds.values()) for seconds in spent)
-    print(f"{variant.name:<28}{curve(rows_K, 'val')}{query:>8.2f} s{whole:>7.2f} s", flush=True)
+    print(f"{variant.name:<28}{curve_cells(rows_K, 'val')}{query:>8.2f} s{whole:>7.2f} s", flush=True)
     return whole
 
 
 def _word(variant: Variant) -> str:
-    return re.sub(r"\W+", "_", variant.name)
+    """A name for its acquisition, and for an experiment."""
+    return re.sub(r"\W+", "_", variant.name, flags=re.ASCII)
 
 
 def _runs(variant: Variant, options: argparse.Namespace) -> list[list[Row]]:

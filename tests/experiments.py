@@ -1,5 +1,5 @@
-"""Small experiments for the tests of the command line: a config that runs in a blink, running it in this process,
-and reading back all that must be the same when nothing should have changed."""
+"""Small experiments for the tests of the command line: a config that runs in a blink, the methods and the commands that
+run it, running it in this process, and reading back all that must be the same when nothing should have changed."""
 
 import contextlib
 import io
@@ -128,7 +128,7 @@ def settings(*overrides: str) -> list[str]:
 
 
 def settings_of(values: dict[str, str]) -> list[str]:
-    """The same of values by their keys."""
+    """``settings`` of a mapping from keys to values."""
     return settings(*map("=".join, values.items()))
 
 

@@ -130,8 +130,7 @@ def _mismatches(study: Study) -> list[str]:
     """Why some of the experiments cannot be compared like the rest, and what to do; nothing where all match."""
     remarks = []
     lacking, complete = study.lacking(), study.complete_labels()
-    # Budgets that were asked for because all runs have them need no word.
-    if lacking and not (study.given_budgets and {*study.given_budgets} <= {*complete}):
+    if lacking and not study.budgets_are_everyones():
         few_first = sorted(lacking.items(), key=lambda found: len(found[1]))
         gaps = "; ".join(f"{', '.join(who)} (none at {count_list(counts)})" for counts, who in few_first)
         tables = (
@@ -142,16 +141,17 @@ def _mismatches(study: Study) -> list[str]:
         others = " ".join(map(str, spread_budgets(complete)))
         remarks.append(
             f"Not all have a value at every label count: {gaps}. {tables}; cells and tests are of the runs with a "
-            "value there, and a dash means too few. To compare all alike finish what is behind, leave out what has "
-            "other counts (name the rest)"
+            "value there, areas of those whose curves span the stretch, and a dash means too few. To compare all "
+            "alike finish what is behind, leave out what has other counts (name the rest)"
             + (f", or give --budgets {others}, which all runs have." if others else ".")
         )
     names = [method.experiment for method in study.methods]
     series = sorted({name.removesuffix(f"_{ending}") for name in names if (ending := method_of(name))})
-    if len(series) > 1 and len(study.recorded) < len(names):
+    if len(series) > 1 and not study.paired_by_seed:  # where config.yaml is, seeds and the dataset are known
         remarks.append(
-            f"CSVs do not say their dataset, and the experiments' names begin in different ways ({', '.join(series)}): "
-            "compare them only if all are of one dataset; else name those of one."
+            "CSVs, and records without their config.yaml, do not say their dataset, and the experiments' names begin "
+            f"in different ways ({', '.join(series)}): compare them only if all are of one dataset; else name those of "
+            "one."
         )
     return remarks
 

@@ -69,6 +69,8 @@ class Curve:
 
     def labels_to_reach(self, value: float) -> NDArray[np.float64]:
         """labels_K of each run's first round whose metric is at least ``value``; NaN where none is."""
+        if not self.labels_R.size:
+            return np.full(len(self.values_K_R), np.nan)
         reached_K_R = self.values_K_R >= value
         return np.where(reached_K_R.any(axis=1), self.labels_R[reached_K_R.argmax(axis=1)], np.nan)
 

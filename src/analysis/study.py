@@ -127,6 +127,15 @@ class Study:
         """Label counts that every run of every method has a value for."""
         return sorted(set.union(*map(self._labels_of, self.methods)).difference(*self.lacking()))
 
+    def budgets_are_everyones(self) -> bool:
+        """Whether the budgets that were asked for are all counts that every run has after the first of all."""
+        return bool(self.given_budgets) and {*self.given_budgets} <= {*self.complete_labels()[1:]}
+
+    def start(self) -> int:
+        """The label count that areas begin at: the first that most methods have, or all, where they have the budgets
+        that were asked for."""
+        return (self.complete_labels() if self.budgets_are_everyones() else self.shared_labels())[0]
+
     def budgets(self) -> list[int]:
         """The label counts that tables stop at: those given, else a third and two thirds through the shared rounds,
         and the last.
@@ -141,11 +150,11 @@ class Study:
 
     def areas(self, method: Method, budget: int) -> NDArray[np.float64]:
         """Of every run, the normalised area under the measure up to that many labels; NaN where it has not so many."""
-        return _areas(method.curves[self.measure], budget, self.shared_labels()[0])
+        return _areas(method.curves[self.measure], budget, self.start())
 
     def area_differences(self, one: Method, other: Method, budget: int) -> NDArray[np.float64]:
         """``one`` − ``other`` in the area up to that many labels, of the runs that are pairs and have it."""
-        start = self.shared_labels()[0]
+        start = self.start()
         return self._paired(one, other, lambda curve: _areas(curve, budget, start))
 
     def _labels_of(self, method: Method) -> set[int]:

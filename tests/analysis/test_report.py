@@ -3,7 +3,6 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,37 +10,19 @@ import yaml
 from scipy import stats
 
 from src.analysis.page import Page
-from src.analysis.report import main, make_page
+from src.analysis.report import main
 from src.analysis.sections.density import of_entry
 from src.analysis.sections.pairs import compare
 from src.analysis.sections.queries import evenness, jaccard
 from src.analysis.study_files import read_study
 from tests.analysis.made_up import BY_CLASS, EVERYTHING, GAUSSIANS, SEARCHED, write_experiment, write_seven
+from tests.analysis.pages import page_of, rows_of, said
 from tests.analysis.written import numbers
 from tests.experiments import QUICK, SHIPPED_OUTPUTS, command, run_cli
 
 
-def page_of(pattern: str, outputs: Path, levels: list[float] | None = None) -> Page:
-    """The page, of which no figure is rendered."""
-    return make_page(pattern, read_study(pattern, outputs), levels)
-
-
 def names(page: Page) -> list[str]:
     return [section.name for section in page.sections]
-
-
-def said(page: Page) -> str:
-    """All its sentences."""
-    return " ".join(
-        [*page.remarks, *(line for section in page.sections for line in section.text), *page.left_out]
-    )
-
-
-def rows_of(page: Page, name: str) -> list[dict[str, Any]]:
-    """The numbers of the table of that name."""
-    (table,) = [table for table in page.tables if table.name == name]
-    header, *rows = table.numbers
-    return [dict(zip(map(str, header), row, strict=True)) for row in rows]
 
 
 def test_committed_csvs_alone_leave_out_what_they_do_not_hold() -> None:

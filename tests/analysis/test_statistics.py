@@ -22,9 +22,9 @@ from src.analysis.statistics import (
     smallest_exact_p,
     t_interval,
 )
-from tests.experiments import ROOT
+from tests.experiments import SHIPPED_OUTPUTS
 
-COMMITTED = sorted((ROOT / "experiment_outputs" / "final_runs").glob("mnist_*.csv"))
+COMMITTED = sorted((SHIPPED_OUTPUTS / "final_runs").glob("mnist_*.csv"))
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 
 

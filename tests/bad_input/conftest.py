@@ -1,5 +1,5 @@
-"""Bad input of every kind ends in one message that tells what to mend, status 2, and every earlier byte in place:
-``refused`` holds it to that beside a finished experiment."""
+"""Bad input of every kind ends in one message that tells what to mend, status 2, and every earlier byte in place, but
+for records that can be recovered: ``refused`` holds it to that beside a finished experiment."""
 
 import shutil
 from collections.abc import Callable

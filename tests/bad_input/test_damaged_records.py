@@ -1,4 +1,5 @@
-"""Damaged records cost one round at most: the run says so, keeps what is damaged and comes to the same."""
+"""Damaged records cost one round at most: the run says so, keeps what is damaged and comes to the same. Where no round
+or config is left they are refused until ``--overwrite``."""
 
 import shutil
 from collections.abc import Callable

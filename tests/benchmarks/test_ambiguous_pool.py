@@ -50,12 +50,18 @@ def test_queries_are_counted_and_runs_are_not_made_twice(
         (tmp_path / f"cold_mnist_{method}.yaml").write_text(CONFIG.replace("METHOD", method))
     monkeypatch.setattr(ambiguous_pool, "COLD_START", tmp_path)
     command = ["ambiguous_pool", "--data", str(real_mnist), "--out", str(tmp_path / "out"), "--runs", "1"]
-    told = []
+    told, kept = [], []
     with determinism_restored(), one_thread():
         for _ in range(2):
             assert main([*command, "--methods", "random", "badge"]) == 0
             told.append(capsys.readouterr().out)
+            kept.append(
+                [path.read_bytes() for path in sorted((tmp_path / "out").glob("*/run_1/rounds.jsonl"))]
+            )
     assert told[0] == told[1]
+    assert len(kept[0]) == 2 and kept[0] == kept[1], (
+        "rows hold seconds, which another run would not have again"
+    )
 
     pool = {"dataset": "dirty_mnist", "path": str(tmp_path / "out" / "blended_mnist")}
     labels_N = load_dataset(Config.model_validate({"name": "pool", "data": pool}), "cpu").train.labels_N

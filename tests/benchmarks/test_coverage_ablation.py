@@ -19,6 +19,7 @@ model: {name: MIR, hidden_layers: [16, 16]}
 VARIANTS = (
     "hidden coverage",
     "without labelled centres",
+    "a tenth of doubt² left out",
     "entropy for doubt",
     "HU-KDE, pool rebuilt",
     "chance",

@@ -1,5 +1,5 @@
-"""What the sections share that show something against labels: the axis, the mean of runs with its interval, and the
-table of curves."""
+"""What the sections share that show something against labels: the axis, the mean of runs with its interval, the table
+of curves, and how label counts are listed in a sentence."""
 
 import math
 from collections.abc import Mapping, Sequence

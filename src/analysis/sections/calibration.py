@@ -84,7 +84,7 @@ def _add_reliability(section: Section, study: Study) -> None:
             "dashed line probabilities are right; below it they are too high. Bins under 0.5 % of the inputs are not "
             "drawn.",
             f"Reliability diagrams at {', '.join(f'{budget:,}' for budget in bins)} labels: accuracy against "
-            f"confidence, a line for each of {', '.join(method.name for method in study.recorded)}.",
+            f"confidence, a line for each of {', '.join(method.name for method in _having_bins(study, bins))}.",
             _diagrams(study, bins),
         )
     )
@@ -121,9 +121,14 @@ def reliability_bins(method: Method, count: int) -> NDArray[np.float64] | None:
     return np.sum(found, axis=0) if found else None
 
 
+def _having_bins(study: Study, bins: dict[int, dict[Method, NDArray[np.float64]]]) -> list[Method]:
+    """The methods that have a line in some diagram."""
+    return [method for method in study.methods if any(method in methods for methods in bins.values())]
+
+
 def _diagrams(study: Study, bins: dict[int, dict[Method, NDArray[np.float64]]]) -> Figure:
     figure, row = panels(len(bins))
-    shown = {method for methods in bins.values() for method in methods}
+    shown = _having_bins(study, bins)
     figure.set_size_inches(5 * len(bins), 4.8)
     for axes, (budget, methods) in zip(row, bins.items(), strict=True):
         axes.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=0.9)

@@ -59,8 +59,8 @@ def areas(study: Study) -> Section:
     """The mean of each method's curve up to several budgets."""
     budgets, measure = study.budgets(), study.measure
     if not budgets:
-        raise LeftOut("the methods have one round in common at most, and no area under one point")
-    start = study.shared_labels()[0]
+        raise LeftOut("most methods have one round in common at most, and no area under one point")
+    start = study.start()
     header = ["method", *(f"to {budget:,} labels" for budget in budgets)]
     rows: list[list[str]] = []
     numbers: list[list[object]] = [["method", "budget", "mean", "low", "high", "runs"]]
@@ -76,8 +76,9 @@ def areas(study: Study) -> Section:
         "Area under the budget curve",
         [
             f"The area under {measure.name} from {start:,} labels to a budget, divided by the labels between: its "
-            "mean over the budget. Between rounds the curve is taken as straight. Late rounds of many labels weigh "
-            "most in the large budgets.",
+            "mean over the budget. Between rounds the curve is taken as straight, so that a method with other label "
+            "counts has an area too; it has a dash where its curve does not span the stretch. Late rounds of many "
+            "labels weigh most in the large budgets.",
         ],
         tables=[
             Table(
@@ -92,7 +93,7 @@ def labels_needed(study: Study, levels: list[float] | None = None) -> Section:
     measure = study.measure
     levels = levels or default_levels(study)
     if not levels:
-        raise LeftOut("the methods have one round in common at most; --reach names what is to be reached")
+        raise LeftOut("most methods have one round in common at most; --reach names what is to be reached")
     unit = " %" if measure.percent else ""
     rows: list[list[str]] = []
     numbers: list[list[object]] = [["method", "level", "run", "labels"]]

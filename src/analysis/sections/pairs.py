@@ -27,7 +27,8 @@ from src.analysis.study import Method, Study
 
 @dataclass(frozen=True)
 class Comparison:
-    """Methods ``one`` and ``other`` (places in the study) at a budget; ``adjusted`` is Holm's p over all pairs."""
+    """Methods ``one`` and ``other`` (places in the study) at a budget; ``adjusted`` is Holm's p over all pairs that are
+    tested there."""
 
     one: int
     other: int
@@ -162,15 +163,18 @@ def pairing(study: Study) -> str:
 def tests_remarks(study: Study, comparisons: list[Comparison]) -> list[str]:
     """How many pairs each budget's family has, where it is not all of them everywhere."""
     pairs = math.comb(len(study.methods), 2)
+    tested = Counter(found.budget for found in comparisons)
+    counts = {int(count) for method in study.methods for count in method.curves[study.measure].labels_R}
     budgets: dict[int, list[int]] = {}
-    for budget, tests in Counter(found.budget for found in comparisons).items():
-        budgets.setdefault(tests, []).append(budget)
+    for budget in sorted(counts)[1:]:
+        budgets.setdefault(tested[budget], []).append(budget)
     if budgets.keys() == {pairs}:
         return []
     families = "; ".join(f"{tests} at {count_list(at)} labels" for tests, at in sorted(budgets.items()))
     return [
-        f"Not all {pairs} pairs of methods can be tested at every budget: {families}. Holm's correction is over the "
-        "pairs that are tested, and the penalty matrix has the share of the budgets at which the two are."
+        f"Not every pair of methods can be tested at every budget: of {pairs}, {families}. Holm's correction at a "
+        "budget is over the pairs that are tested there, and the penalty matrix has the share of the budgets at which "
+        "the two are."
     ]
 
 
