@@ -49,7 +49,7 @@ def pair() -> Iterator[Pair]:
 @pytest.fixture(scope="session")
 def real_mnist() -> Path:
     """A ``data.path`` that holds the real MNIST; the test is skipped where there is none."""
-    path = ROOT.parent / "shared" / "data" / "mnist"
-    if not (path / "MNIST" / "raw").is_dir():
-        pytest.skip("no real MNIST at ../shared/data/mnist beside the repository")
-    return path
+    for path in (ROOT / "data", ROOT.parent / "shared" / "data" / "mnist"):
+        if (path / "MNIST" / "raw").is_dir():
+            return path
+    pytest.skip("no real MNIST: its four files belong into data/MNIST/raw")
