@@ -19,7 +19,8 @@ from src.analysis.sections.calibration import calibration
 from src.analysis.sections.costs import wall_clock
 from src.analysis.sections.density import chosen_dimensions, likelihood_gap
 from src.analysis.sections.learning import areas, labels_needed, learning_curves
-from src.analysis.sections.pairs import pairing, pairwise
+from src.analysis.sections.paired_tests import pairing
+from src.analysis.sections.pairs import against_one, pairwise
 from src.analysis.sections.queries import class_balance, overlap
 from src.analysis.statistics import can_decide, smallest_exact_p
 from src.analysis.study import Method, Study, spread_budgets
@@ -33,19 +34,29 @@ def write_report(
     out: Path,
     levels: list[float] | None = None,
     budgets: Sequence[int] = (),
+    against: str | None = None,
 ) -> list[Path]:
     """Write ``out``/<pattern>.html and its folder; all paths, the page's first. ``budgets`` and errors as for
-    ``read_study``, ``levels`` as for ``labels_needed``. That experiments do not match is said on stderr, too."""
+    ``read_study``, ``levels`` and ``against`` as for ``make_page``. That experiments do not match is said on stderr,
+    too."""
     stem = "_".join(one.replace("*", "").strip("_") for one in pattern.split()).strip("_") or "methods"
     study = read_study(pattern, outputs, budgets)
-    written = write_page(out / f"{stem}.html", make_page(f"Active learning: {pattern}", study, levels))
+    written = write_page(
+        out / f"{stem}.html", make_page(f"Active learning: {pattern}", study, levels, against)
+    )
     for remark in _mismatches(study):
         print(f"note: {remark}", file=sys.stderr)
     return written
 
 
-def make_page(title: str, study: Study, levels: list[float] | None = None) -> Page:
-    """All sections that can be made of what there is; ``levels`` as for ``labels_needed``."""
+def make_page(
+    title: str, study: Study, levels: list[float] | None = None, against: str | None = None
+) -> Page:
+    """All sections that can be made of what there is; ``levels`` as for ``labels_needed``, and a section in which the
+    experiment ``against`` is held against the others. UserError where the study has no such experiment."""
+    names = [method.experiment for method in study.methods]
+    if against and against not in names:
+        raise UserError(f"--against {against}: is none of the experiments; choose of {', '.join(names)}")
     sections: list[Section] = []
     left_out = []
     makers: dict[str, Callable[[Study], Section]] = {
@@ -53,6 +64,7 @@ def make_page(title: str, study: Study, levels: list[float] | None = None) -> Pa
         "Area under the budget curve": areas,
         "Labels needed": partial(labels_needed, levels=levels),
         "Pairwise comparison": pairwise,
+        **({"One against the others": partial(against_one, experiment=against)} if against else {}),
         "Calibration": calibration,
         "Class balance of the queries": class_balance,
         "Overlap of the queries": overlap,
@@ -189,12 +201,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=[],
         help="label counts that tables stop at, which most methods have (default: three of them)",
     )
+    parser.add_argument(
+        "--against",
+        metavar="EXPERIMENT",
+        help="test this one against each of the others alone, beside the tests of all pairs",
+    )
     options = parser.parse_args(arguments)
     pattern, levels = " ".join(options.pattern), sorted(set(options.reach or []))
     if levels and not 0 < levels[0] <= levels[-1] <= 100:
         parser.error("--reach takes percents, above 0 and up to 100")
     try:
-        page, *others = write_report(pattern, options.outputs, options.out, levels or None, options.budgets)
+        page, *others = write_report(
+            pattern, options.outputs, options.out, levels or None, options.budgets, options.against
+        )
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

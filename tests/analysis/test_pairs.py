@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from src.analysis.sections.pairs import compare, compare_areas, difference_cell, pairwise, penalties
+from src.analysis.sections.paired_tests import compare, compare_areas, difference_cell
+from src.analysis.sections.pairs import against_one, pairwise, penalties
+from src.analysis.statistics import holm
 from src.analysis.study_files import read_study
 from tests.analysis.made_up import write_experiment
 
@@ -93,3 +95,36 @@ def test_stars_are_for_as_many_seeds_as_can_decide(seeds: int, starred: bool, tm
     assert any("⋆" in difference_cell(study, found) for found in comparisons) == starred
     text = " ".join(pairwise(study).text)
     assert ("decide little" in text) == (not starred)
+
+
+def test_one_against_the_others_is_a_family_of_its_own(tmp_path: Path) -> None:
+    """Its differences and p-values are scipy's, and Holm's correction is over as many tests as there are others."""
+    names = ("random", "softmax", "mcd", "knn")
+    for place, name in enumerate(names):
+        write_experiment(tmp_path, f"made_{name}", rounds=6, seeds=[3, 11, 42, 7], better=0.02 * place)
+    study = read_study("made_*", tmp_path, budgets=[60])
+    values = {method.experiment: method.curves[study.measure].values_K_R for method in study.methods}
+    section = against_one(study, "made_mcd")
+    assert [table.name for table in section.tables] == [
+        "against_one_differences",
+        "against_one_area_differences",
+    ]
+    assert "over 3 tests at most" in section.text[0]
+    for table in section.tables:
+        assert [row[0] for row in table.rows] == [
+            f"MC-dropout entropy − {other}" for other in ("Random", "Softmax entropy", "HU-KDE")
+        ]
+    header, *rows = section.tables[0].numbers
+    assert {row[0] for row in rows} == {"made_mcd"}
+    for budget, place in zip((30, 40, 50, 60, 70), range(1, 6), strict=True):
+        found = [dict(zip(header, row, strict=True)) for row in rows if row[2] == budget]
+        assert [row["other"] for row in found] == ["made_random", "made_softmax", "made_knn"]
+        tests = [
+            stats.ttest_rel(values["made_mcd"][:, place], values[row["other"]][:, place]) for row in found
+        ]
+        assert [row["t"] for row in found] == pytest.approx([test.statistic for test in tests])
+        assert [row["p_holm"] for row in found] == pytest.approx(holm([test.pvalue for test in tests]))
+    areas = section.tables[1].numbers[1:]
+    assert [row[-1] for row in areas] == pytest.approx(holm([row[-2] for row in areas]))
+    everyone = {(found.one, found.other): found.adjusted for found in compare_areas(study)}
+    assert all(row[-1] <= everyone[pair] for row, pair in zip(areas, [(0, 2), (1, 2), (2, 3)], strict=True))

@@ -12,7 +12,7 @@ from scipy import stats
 from src.analysis.page import Page
 from src.analysis.report import main
 from src.analysis.sections.density import of_entry
-from src.analysis.sections.pairs import compare
+from src.analysis.sections.paired_tests import compare
 from src.analysis.sections.queries import evenness, jaccard
 from src.analysis.study_files import read_study
 from tests.analysis.made_up import BY_CLASS, EVERYTHING, GAUSSIANS, SEARCHED, write_experiment, write_seven

@@ -9,7 +9,7 @@ import pytest
 
 from src.analysis.report import main
 from src.analysis.sections.calibration import calibration
-from src.analysis.sections.pairs import compare
+from src.analysis.sections.paired_tests import compare
 from src.analysis.statistics import holm
 from src.analysis.study_files import read_study
 from src.utils.errors import UserError

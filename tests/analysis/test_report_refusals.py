@@ -74,6 +74,18 @@ def test_what_may_have_been_meant_is_said(tmp_path: Path, capsys: pytest.Capture
     assert "; near it: made_random; " in capsys.readouterr().err
 
 
+def test_one_that_is_not_among_them_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("made_random", "made_hu"):
+        write_experiment(tmp_path, name)
+    arguments = ["made_*", "--outputs", str(tmp_path), "--out", str(tmp_path / "report"), "--against"]
+    assert main([*arguments, "made_knn"]) == 2
+    refused = "error: --against made_knn: is none of the experiments; choose of made_random, made_hu\n"
+    assert capsys.readouterr().err == refused
+    assert main([*arguments, "made_hu"]) == 0
+    written = (tmp_path / "report" / "made" / "against_one_area_differences.csv").read_text()
+    assert written.splitlines()[1].startswith("made_hu,made_random,")
+
+
 @pytest.mark.parametrize("levels", [["0", "80"], ["101"]])
 def test_levels_that_are_no_percents_are_refused(levels: list[str]) -> None:
     with pytest.raises(SystemExit) as exit_:

@@ -11,7 +11,7 @@ from src.analysis.figures import heatmap, panels, style
 from src.analysis.page import LeftOut, Picture, Section, Table
 from src.analysis.rounds import curve_of
 from src.analysis.sections.against_labels import label_scale
-from src.analysis.sections.pairs import pairing
+from src.analysis.sections.paired_tests import pairing
 from src.analysis.study import Run, Study
 
 
