@@ -7,6 +7,7 @@ from typing import Any
 METHODS = {
     "random": "Random",
     "softmax": "Softmax entropy",
+    "margin": "Softmax margin",
     "mcd": "MC-dropout entropy",
     "de": "Ensemble (3) entropy",
     "hu": "HU",

@@ -5,8 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks._whole_runs import COLD_START
+from src.config import load_config
 from tests.experiments import ROOT, environment
 
+BENCHMARKS = ROOT / "benchmarks"
 CONFIG = """\
 name: small
 random_state: [3]
@@ -48,3 +51,11 @@ def test_each_variant_is_run_and_has_its_line(tmp_path: Path) -> None:
     assert len({tuple(lines[name][:6]) for name in VARIANTS}) == len(VARIANTS), "each is a run of its own"
     assert told[0].splitlines()[-1].startswith("coverage_ablation: ours ")
     assert told[1] == told[0]
+
+
+def test_the_redundant_pool_is_all_that_its_config_changes() -> None:
+    found = load_config(BENCHMARKS / "cold_repeated_mnist_hidden_coverage.yaml").model_dump()
+    expected = load_config(COLD_START / "cold_mnist_hidden_coverage.yaml").model_dump()
+    expected["name"] = found["name"]
+    expected["data"] |= {"dataset": "repeated_mnist", "distinct_images": 16_000}
+    assert found == expected

@@ -18,6 +18,7 @@ COLD_START = CONFIGS / "cold_start"
 COLD_METHODS = {
     "random": ("random", 1),
     "softmax": ("entropy", 1),
+    "margin": ("margin", 1),
     "de": ("entropy", 3),
     "knn": ("precomputed", 1),
     "coreset": ("coreset", 1),
