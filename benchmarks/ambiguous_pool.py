@@ -89,7 +89,11 @@ def _ambiguous(folder: Path) -> float:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks ambiguous_pool", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks ambiguous_pool",
+        description="Whole runs on a pool that is half ambiguous: accuracies, and how many queries are ambiguous.",
+        allow_abbrev=False,
+    )
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="which (all)")
     add_options(parser)
     return parser.parse_args(arguments)

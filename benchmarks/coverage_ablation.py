@@ -143,9 +143,20 @@ def _runs(variant: Variant, options: argparse.Namespace) -> list[list[Row]]:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks coverage_ablation", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks coverage_ablation",
+        description="Whole runs of hidden coverage with one ingredient changed at a time.",
+        allow_abbrev=False,
+    )
     names = [variant.name for variant in VARIANTS]
-    parser.add_argument("--variants", nargs="+", choices=names, default=names, help="which (all)")
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        choices=names,
+        default=names,
+        metavar="NAME",
+        help=f"which (all): {'; '.join(names)}",
+    )
     parser.add_argument("--config", type=Path, default=CONFIG, help="what is varied (%(default)s)")
     add_options(parser)
     return parser.parse_args(arguments)

@@ -27,6 +27,8 @@ from src.analysis.study import Method, Study, spread_budgets
 from src.analysis.study_files import read_study
 from src.utils.errors import UserError
 
+AGAINST = "One against the others"
+
 
 def write_report(
     pattern: str,
@@ -37,14 +39,14 @@ def write_report(
     against: str | None = None,
 ) -> list[Path]:
     """Write ``out``/<pattern>.html and its folder; all paths, the page's first. ``budgets`` and errors as for
-    ``read_study``, ``levels`` and ``against`` as for ``make_page``. That experiments do not match is said on stderr,
-    too."""
+    ``read_study``, ``levels`` and ``against`` as for ``make_page``. That experiments do not match, and that
+    ``against`` cannot be tested, is said on stderr, too."""
     stem = "_".join(one.replace("*", "").strip("_") for one in pattern.split()).strip("_") or "methods"
     study = read_study(pattern, outputs, budgets)
-    written = write_page(
-        out / f"{stem}.html", make_page(f"Active learning: {pattern}", study, levels, against)
-    )
-    for remark in _mismatches(study):
+    page = make_page(f"Active learning: {pattern}", study, levels, against)
+    written = write_page(out / f"{stem}.html", page)
+    untested = [reason for reason in page.left_out if reason.startswith(AGAINST)]
+    for remark in (*_mismatches(study), *untested):
         print(f"note: {remark}", file=sys.stderr)
     return written
 
@@ -64,7 +66,7 @@ def make_page(
         "Area under the budget curve": areas,
         "Labels needed": partial(labels_needed, levels=levels),
         "Pairwise comparison": pairwise,
-        **({"One against the others": partial(against_one, experiment=against)} if against else {}),
+        **({AGAINST: partial(against_one, experiment=against)} if against else {}),
         "Calibration": calibration,
         "Class balance of the queries": class_balance,
         "Overlap of the queries": overlap,
@@ -154,7 +156,7 @@ def _mismatches(study: Study) -> list[str]:
         remarks.append(
             f"Not all have a value at every label count: {gaps}. {tables}; cells and tests are of the runs with a "
             "value there, areas of those whose curves span the stretch, and a dash means too few. To compare all "
-            "alike finish what is behind, leave out what has other counts (name the rest)"
+            "alike finish what is behind or leave out what has other counts (name the rest)"
             + (f", or give --budgets {others}, which all runs have." if others else ".")
         )
     names = [method.experiment for method in study.methods]

@@ -86,6 +86,14 @@ def test_one_that_is_not_among_them_is_refused(tmp_path: Path, capsys: pytest.Ca
     assert written.splitlines()[1].startswith("made_hu,made_random,")
 
 
+def test_one_that_cannot_be_tested_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_experiment(tmp_path, "made_random")
+    write_experiment(tmp_path, "made_hu", rounds=1)
+    arguments = ["made_*", "--outputs", str(tmp_path), "--out", str(tmp_path / "report"), "--against"]
+    assert main([*arguments, "made_hu"]) == 0
+    assert "note: One against the others: made_hu has no two runs that are pairs" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("levels", [["0", "80"], ["101"]])
 def test_levels_that_are_no_percents_are_refused(levels: list[str]) -> None:
     with pytest.raises(SystemExit) as exit_:

@@ -70,3 +70,30 @@ def test_save_df_false_writes_no_csv(digits_config: Path, tmp_path: Path) -> Non
     assert outcome.status == 0
     assert not (tmp_path / "final_runs").exists()
     assert ".csv" not in outcome.out
+
+
+def test_a_csv_whose_runs_have_no_records_here_is_kept(digits_config: Path, tmp_path: Path) -> None:
+    """As published curves have none. They are kept once: the CSV after them is this folder's."""
+    published = tmp_path / "final_runs" / "quick.csv"
+    published.parent.mkdir()
+    published.write_text("samples,test_accuracy_run1,test_accuracy_run2\n20,0.5,0.6\n")
+    content, kept = published.read_bytes(), published.with_name("quick.csv.1")
+    said = f"{published} has runs without records here and is kept as quick.csv.1"
+    check = run_cli(*command(digits_config, tmp_path), "--check")
+    assert check.out.rstrip().endswith(f"state      not begun; {said}")
+    assert published.read_bytes() == content and not kept.exists()
+
+    outcome = run_cli(*command(digits_config, tmp_path))
+    assert (outcome.status, outcome.err) == (0, f"note: {said}\n")
+    assert kept.read_bytes() == content
+    own = published.read_bytes()
+    assert b"_run2" not in own
+    assert run_cli(*command(digits_config, tmp_path), "--overwrite").err == ""
+    assert published.read_bytes() == own and not published.with_name("quick.csv.2").exists()
+
+    # With the published one in its place again, --overwrite takes away what is this folder's alone.
+    published.write_bytes(content)
+    outcome = run_cli(*command(digits_config, tmp_path), "--overwrite")
+    assert (outcome.status, outcome.err) == (0, f"note: {said.replace('csv.1', 'csv.2')}\n")
+    assert published.with_name("quick.csv.2").read_bytes() == kept.read_bytes() == content
+    assert published.read_bytes() == own

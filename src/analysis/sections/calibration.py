@@ -75,7 +75,9 @@ def _add_reliability(section: Section, study: Study) -> None:
     }
     bins = {budget: methods for budget, methods in bins.items() if methods}
     if not bins:
-        section.text.append("No reliability diagram: the rows do not hold the bins that it takes.")
+        section.text.append(
+            "No reliability diagram: no row at the tables' budgets holds the bins that it takes."
+        )
         return
     section.pictures.append(
         Picture(

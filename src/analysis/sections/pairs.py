@@ -87,7 +87,7 @@ def against_one(study: Study, experiment: str) -> Section:
     comparisons, areas = compare(study, one), compare_areas(study, one)
     if not comparisons:
         raise LeftOut(
-            "it has no two runs that are pairs with those of another at a budget after their first round"
+            f"{experiment} has no two runs that are pairs with those of another at a budget after their first round"
         )
     name, others = study.methods[one].name, len(study.methods) - 1
     return Section(
