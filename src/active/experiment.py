@@ -81,7 +81,11 @@ class Experiment:
             for run in range(1, self.config.runs + 1)
             if (path := self.run_folder(run) / FILE).exists()
         }
-        kept = f"; {self._csv_aside()[0]}" if self.config.save_df and self._csv_is_of_others() else ""
+        kept = (
+            f"; {self._told_of_kept(self._free_name())}"
+            if self.config.save_df and self._csv_of_others()
+            else ""
+        )
         if not self.begun() and not asking:
             return f"not begun{kept}"
         runs = (
@@ -145,52 +149,46 @@ class Experiment:
                 _remove(self.run_folder(run))
             else:
                 self._lock_all(locks)
-                kept = self._keep_csv_of_others()
+                self._keep_csv_of_others()
                 # What is queued, and what it said, is no result. The config last: runs are nothing without it.
                 results = [path for path in self.folder.glob("*") if not _is_of_queue(path)]
                 for path in sorted(results, key=lambda path: path.name == "config.yaml"):
                     _remove(path)
-                if not kept:
-                    _remove(self.csv)
+                _remove(self.csv)
 
     def write_csv(self, but: int | None = None) -> None:
         """Merge the runs that have rounds, less one, into the wide CSV. What dead processes left beside the
-        experiment's files is removed. A CSV with runs that have no records here, such as a published one, is moved
-        aside, and a line on stderr says so."""
+        experiment's files is removed. A CSV with runs that have no records here, such as a published one, is kept
+        beside it, and a line on stderr says so."""
         self._keep_csv_of_others()
         for folder in (self.folder, self.csv.parent):
             remove_leftovers(folder)
         runs = [run for run in self.begun() if run != but and (self.run_folder(run) / ROUNDS).exists()]
         write_wide_csv(self.csv, {run: read_rows(self.run_folder(run)) for run in runs})
 
-    def _csv_is_of_others(self) -> bool:
-        """Whether the wide CSV has runs of which there are no records here."""
+    def _csv_of_others(self) -> bytes | None:
+        """The content of the wide CSV where that has runs of which there are no records here."""
         try:
-            with self.csv.open(encoding="utf-8", errors="replace") as file:
-                header = file.readline()
+            content = self.csv.read_bytes()
         except OSError:
-            return False
-        return not {int(run) for run in re.findall(r"_run(\d+)\b", header)} <= {*self.begun()}
+            return None
+        runs = {int(run) for run in re.findall(rb"_run(\d+)\b", content.partition(b"\n")[0])}
+        return None if runs <= {*self.begun()} else content
 
-    def _csv_aside(self) -> tuple[str, Path]:
-        """What is said of such a CSV, and the free name that it is kept under."""
+    def _keep_csv_of_others(self) -> None:
+        """Copy such a CSV to a name of its own and say so. Processes that do so at once all keep the same."""
+        if content := self._csv_of_others():
+            kept = self._free_name()
+            write_atomically(kept, content)
+            print(f"note: {self._told_of_kept(kept)}", file=sys.stderr)
+
+    def _free_name(self) -> Path:
+        """The first of <name>.csv.1, <name>.csv.2, … that is not there."""
         names = (self.csv.with_name(f"{self.csv.name}.{number}") for number in count(1))
-        aside = next(path for path in names if not path.exists())
-        return f"{self.csv} has runs without records here and is kept as {aside.name}", aside
+        return next(path for path in names if not path.exists())
 
-    def _keep_csv_of_others(self) -> bool:
-        """Move such a CSV aside and say so; whether there was one. UserError where the system will not."""
-        if not self._csv_is_of_others():
-            return False
-        said, aside = self._csv_aside()
-        try:
-            self.csv.rename(aside)
-        except FileNotFoundError:  # another run's process was faster
-            return False
-        except OSError as error:
-            raise UserError(f"{self.csv}: cannot rename ({error.strerror}); mend permissions") from error
-        print(f"note: {said}", file=sys.stderr)
-        return True
+    def _told_of_kept(self, kept: Path) -> str:
+        return f"{self.csv} has runs without records here and is kept as {kept.name}"
 
     def changes_since(self, path: Path) -> list[str]:
         """What would come out otherwise than by the config in that file, a line a key; nothing where it is not there.
